@@ -1,0 +1,56 @@
+"""How long ago a key last did something, and how often it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from features.family import Family, key_name
+from features.timeline import MICROSECONDS, Standing
+from features.window import Window
+
+
+@dataclass(frozen=True)
+class Recency(Family):
+    """``{key}__since__{event}``: seconds since the key's last event of a kind, Float64; null when it never had one."""
+
+    name: ClassVar[str] = "recency"
+    events: tuple[str, ...]
+
+    def columns(self, key: tuple[str, ...]) -> list[str]:
+        return [f"{key_name(key)}__since__{event}" for event in self.events]
+
+    def compute(self, key: tuple[str, ...], standing: Standing) -> Iterator[np.ndarray]:
+        for event in self.events:
+            _, last, seen = _first_and_last(standing, event)
+            yield standing.give(np.where(seen > 0, (standing.times - last) / MICROSECONDS, np.nan))
+
+
+@dataclass(frozen=True)
+class Gaps(Family):
+    """``{key}__gap__{event}``: mean seconds between the key's successive events of a kind, Float64; null with fewer than two."""
+
+    name: ClassVar[str] = "gap"
+    events: tuple[str, ...]
+
+    def columns(self, key: tuple[str, ...]) -> list[str]:
+        return [f"{key_name(key)}__gap__{event}" for event in self.events]
+
+    def compute(self, key: tuple[str, ...], standing: Standing) -> Iterator[np.ndarray]:
+        for event in self.events:
+            first, last, seen = _first_and_last(standing, event)
+            gaps = (last - first) / MICROSECONDS / np.maximum(seen - 1, 1)
+            yield standing.give(np.where(seen > 1, gaps, np.nan))
+
+
+def _first_and_last(standing: Standing, event: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Times of the first and last event of a kind before each example, and how many there are; times mean nothing where that is 0."""
+    before = standing.timeline.kinds_before(event)
+    times = standing.timeline.kind_times(event)
+    start, stop = before[standing.start(Window.all())], before[standing.stop]
+    if len(times) == 0:
+        return np.zeros_like(start), np.zeros_like(start), np.zeros_like(start)
+    return times.take(start, mode="clip"), times.take(stop - 1, mode="clip"), stop - start
