@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import polars as pl
 
 from features.family import Family, key_name
 from features.timeline import MICROSECONDS, Moments, Standing, Timeline
@@ -40,43 +41,66 @@ class Distinct(Family):
         ]
 
     def compute(self, key: tuple[str, ...], standing: Standing) -> Iterator[np.ndarray]:
-        timeline = standing.timeline
         moments = Moments(standing.times)
         for _, column in self._foreign(key):
-            target = timeline.values(column).rank("dense").to_numpy().astype(np.float64)
-            held = np.flatnonzero(~np.isnan(target))
-            born = np.concatenate([[0], np.cumsum(~np.isnan(target))])[standing.stop]
-            followed = _next_of_same(timeline, held, target[held].astype(np.int64))
             for window in self.windows:
-                yield standing.give((born - self._died(standing, moments, held, followed, window)).astype(np.int32))
+                lives = _kept(standing.timeline, column, window)
+                needles = np.where(standing.codes >= 0, standing.codes * lives.stride + moments.ranks(lives.clock), 0)
+                died = np.searchsorted(lives.deaths, needles, side="left")
+                yield standing.give((lives.born[standing.stop] - died).astype(np.int32))
 
     def _foreign(self, key: tuple[str, ...]) -> list[tuple[str, str]]:
         """Targets that are no part of the key: a key has only one value of its own parts."""
         return [(target, column) for target, column in self.targets if target not in key]
 
-    def _died(
-        self, standing: Standing, moments: Moments, held: np.ndarray, followed: np.ndarray, window: Window
-    ) -> np.ndarray:
-        timeline = standing.timeline
-        deaths = followed
-        if window.seconds is not None:
-            deaths = np.minimum(followed, timeline.times[held] + window.seconds * MICROSECONDS)
-        clock = np.unique(deaths)
-        stride = len(clock) + 1
-        places = np.sort(timeline.codes[held] * stride + np.searchsorted(clock, deaths))
-        codes = standing.codes
-        needles = np.where(codes >= 0, codes * stride + moments.ranks(clock), 0)
-        return np.searchsorted(places, needles, side="left")
+
+@dataclass(frozen=True)
+class _Lives:
+    """Births and deaths of a timeline's values: how many were born before each event, and the sorted places of the deaths."""
+
+    born: np.ndarray
+    deaths: np.ndarray
+    clock: np.ndarray
+    stride: int
 
 
-def _next_of_same(timeline: Timeline, held: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Time of the next event with the same key and target, for each held event; the end of time where there is none."""
-    codes = timeline.codes[held]
-    order = np.lexsort((target, codes))  # stable: times stay sorted within key and target
-    times = timeline.times[held][order]
-    same = (codes[order][1:] == codes[order][:-1]) & (target[order][1:] == target[order][:-1])
-    following = np.full(len(held), _NEVER)
-    following[:-1][same] = times[1:][same]
-    unsorted = np.empty_like(following)
-    unsorted[order] = following
-    return unsorted
+def _kept(timeline: Timeline, column: str, window: Window) -> _Lives:
+    """The lives of a column's values, computed once for a timeline."""
+    place = (Distinct, column, window)
+    if place not in timeline.kept:
+        timeline.kept[place] = _lives(timeline, column, window)
+    lives: _Lives = timeline.kept[place]
+    return lives
+
+
+def _lives(timeline: Timeline, column: str, window: Window) -> _Lives:
+    known, held, following = _successors(timeline, column)
+    deaths = following
+    if window.seconds is not None:
+        deaths = np.minimum(following, timeline.times[held] + window.seconds * MICROSECONDS)
+    died = pl.Series(deaths)
+    clock = died.unique().sort().to_numpy()
+    stride = len(clock) + 1
+    places = pl.Series(timeline.codes[held] * stride + died.rank("dense").to_numpy().astype(np.int64) - 1).sort()
+    return _Lives(np.concatenate([[0], np.cumsum(known)]), places.to_numpy(), clock, stride)
+
+
+def _successors(timeline: Timeline, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which events have a value, their positions, and the time of the next event of the same key and value; computed once."""
+    place = (Distinct, column)
+    if place not in timeline.kept:
+        target = timeline.values(column).rank("dense")
+        known = target.is_not_null().to_numpy()
+        held = np.flatnonzero(known)
+        codes, values = timeline.codes[held], target.drop_nulls().to_numpy().astype(np.int64)
+        pairs = codes * (int(values.max(initial=0)) + 1) + values
+        order = np.argsort(pairs, kind="stable")  # times stay sorted within key and value
+        times = timeline.times[held][order]
+        same = pairs[order][1:] == pairs[order][:-1]
+        following = np.full(len(held), _NEVER)
+        following[:-1][same] = times[1:][same]
+        unsorted = np.empty_like(following)
+        unsorted[order] = following
+        timeline.kept[place] = known, held, unsorted
+    kept: tuple[np.ndarray, np.ndarray, np.ndarray] = timeline.kept[place]
+    return kept

@@ -7,10 +7,11 @@ rank become one integer, and "how many events of this key come strictly before t
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -71,8 +72,12 @@ class Timeline:
         self._stride = len(self.clock) + 1
         self._places = self.codes * self._stride + np.searchsorted(self.clock, log[TIME].to_numpy())[self.rows]
         self._log = log
-        self._kinds: dict[str | None, np.ndarray] = {}
+        self._kinds: dict[str, np.ndarray] = {}
+        self._kind_times: dict[str, np.ndarray] = {}
         self._sums: dict[tuple[str, str], np.ndarray] = {}
+        self.kept: dict[
+            Hashable, Any
+        ] = {}  # what a family computes from the log alone, for further batches of examples
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -90,8 +95,10 @@ class Timeline:
 
     def kind_times(self, kind: str) -> np.ndarray:
         """Times of the events of a kind, in key order."""
-        before = self.kinds_before(kind)
-        return self.times[before[1:] > before[:-1]]
+        if kind not in self._kind_times:
+            before = self.kinds_before(kind)
+            self._kind_times[kind] = self.times[before[1:] > before[:-1]]
+        return self._kind_times[kind]
 
     def running_sum(self, kind: str, value: str) -> np.ndarray:
         """Sum of a value over a key's events of a kind, up to and with its event i - 1; Float64 of shape (n_events + 1,).

@@ -1,0 +1,41 @@
+"""Text and behaviour in one matrix of named column groups, boosted trees on top, and what they say."""
+
+from hybrid.artifact import load
+from hybrid.boosters import Booster, TreeParameters
+from hybrid.builder import MatrixBuilder
+from hybrid.classifier import HybridClassifier
+from hybrid.encoder import TextEncoder
+from hybrid.errors import (
+    ArtifactError,
+    DeviceError,
+    EncoderError,
+    LabelError,
+    MatrixError,
+    ParameterError,
+    ScoringError,
+)
+from hybrid.matrix import Column, FeatureMatrix
+from hybrid.report import ImportanceReport
+from hybrid.scoring import score_parquet
+from hybrid.store import EmbeddingStore
+
+__all__ = [
+    "ArtifactError",
+    "Booster",
+    "Column",
+    "DeviceError",
+    "EmbeddingStore",
+    "EncoderError",
+    "FeatureMatrix",
+    "HybridClassifier",
+    "ImportanceReport",
+    "LabelError",
+    "MatrixBuilder",
+    "MatrixError",
+    "ParameterError",
+    "ScoringError",
+    "TextEncoder",
+    "TreeParameters",
+    "load",
+    "score_parquet",
+]

@@ -1,0 +1,218 @@
+"""The artifact: a folder with everything that scoring needs, no pickle, every file verified.
+
+    manifest.json            format, versions, parameters, columns, SHA-256 of every file and of the manifest itself
+    model.ubj or model.txt   the trees
+    projections.safetensors  mean and components of each role's coordinates
+    categories.parquet       known values of the categorical columns
+    behavior_log.parquet     the fitted event log
+    interest_log.parquet     user, item text and time of the log, where recent interest is on
+
+The encoder's weights are named by a fingerprint and verified when they are loaded; they are not copied.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import torch
+from safetensors.torch import load_file, save_file
+
+from features import BehaviorFeatures
+from hybrid.boosters import booster_class
+from hybrid.coordinates import Projection
+from hybrid.device import resolve_device
+from hybrid.encoder import TextEncoder
+from hybrid.errors import ArtifactError, ParameterError
+from hybrid.interest import RecentInterest
+from hybrid.matrix import Column
+
+if TYPE_CHECKING:
+    from hybrid.classifier import HybridClassifier
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+_PACKAGES = ("intentree", "numpy", "polars", "torch", "sentence-transformers", "xgboost", "lightgbm", "scikit-learn")
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the libraries that scores depend on."""
+    found = {}
+    for package in _PACKAGES:
+        for name in (package, f"{package}-cpu"):
+            try:
+                found[package] = importlib.metadata.version(name)
+                break
+            except importlib.metadata.PackageNotFoundError:
+                continue
+    return found
+
+
+def save(model: HybridClassifier, folder: Path) -> None:
+    """Write a fitted model; a former artifact in the folder is replaced only when the new one is complete.
+
+    Raises
+    ------
+    ArtifactError
+        If the folder holds anything but an artifact, or a parameter cannot be written as JSON.
+    """
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / MANIFEST).is_file())):
+        raise ArtifactError(f"{folder} is there and is no artifact; name a new or empty folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        written = Path(temporary) / "artifact"
+        written.mkdir()
+        _write(model, written)
+        if folder.exists():
+            folder.rename(Path(temporary) / "former")
+        written.rename(folder)
+
+
+def load(folder: str | Path, *, encoder: Any = None, device: str = "auto") -> HybridClassifier:
+    """Read an artifact and verify every file of it.
+
+    Parameters
+    ----------
+    folder : str or Path
+    encoder : TextEncoder, object with ``.encode``, folder or name, optional
+        In place of the encoder that the artifact names; needed where the model was fitted with an object of the user's own.
+        Its fingerprint must be the fitted one's.
+    device : {"auto", "cpu", "cuda"}, default "auto"
+
+    Returns
+    -------
+    HybridClassifier
+        Fitted; its scores equal those of the saved model.
+
+    Raises
+    ------
+    ArtifactError
+        If a file is missing, truncated, altered, added or written by a newer format. Nothing from the folder is ever executed.
+    """
+    from hybrid.classifier import HybridClassifier  # the class saves itself, so it imports this module
+
+    folder = Path(folder)
+    manifest = _read_manifest(folder)
+    for name, digest in manifest["files"].items():
+        if not (folder / name).is_file():
+            raise ArtifactError(f"{folder} lacks {name}; copy or save the artifact again")
+        if _sha256(folder / name) != digest:
+            raise ArtifactError(f"{name} in {folder} is truncated or was changed: its SHA-256 is not the manifest's")
+
+    parameters = dict(manifest["parameters"])
+    behavior = None
+    if manifest["behavior"] is not None:
+        behavior = BehaviorFeatures.restore(manifest["behavior"], pl.read_parquet(folder / "behavior_log.parquet"))
+    described = manifest["encoder"]
+    text_encoder = None if described is None else TextEncoder.from_description(described, model=encoder)
+    if text_encoder is not None:
+        parameters["encoder"] = text_encoder
+    model = HybridClassifier(behavior=behavior, device=device, **parameters)
+    model.classes_ = np.array(manifest["classes"]["values"], dtype=manifest["classes"]["dtype"])
+    model.columns_ = tuple(Column(**column) for column in manifest["columns"])
+    model.booster_ = booster_class(model.booster).load(
+        folder,
+        columns=model.columns_,
+        n_classes=len(model.classes_),
+        device=device,
+        best_iteration=manifest["best_iteration"],
+    )
+    builder = model.builder()
+    builder.evidence = dataclasses.replace(builder.evidence, behavior=behavior)
+    known = pl.read_parquet(folder / "categories.parquet")
+    builder.categories = {name: known.filter(column=name)["value"].to_list() for name in builder.evidence.categorical}
+    projections = load_file(folder / "projections.safetensors")
+    builder.projections = {
+        role: Projection(projections[f"{role}/mean"], projections[f"{role}/components"])
+        for role in builder.evidence.text
+        if f"{role}/mean" in projections
+    }
+    if builder.evidence.recent_interest:
+        log = pl.read_parquet(folder / "interest_log.parquet")
+        builder.interest = RecentInterest(log, builder.evidence.recent_interest)
+    if text_encoder is not None:
+        text_encoder.verify()
+    model.builder_ = builder
+    model.devices_ = {
+        "encoder": None if text_encoder is None else resolve_device(device),
+        "booster": manifest["device"],
+    }
+    model.timings_ = manifest["timings"]
+    model.n_features_in_ = manifest["n_features_in"]
+    return model
+
+
+def _write(model: HybridClassifier, folder: Path) -> None:
+    builder = model.builder_
+    model.booster_.save(folder)
+    tensors = {}
+    for role, projection in builder.projections.items():
+        tensors[f"{role}/mean"] = projection.mean.cpu().contiguous()
+        tensors[f"{role}/components"] = projection.components.cpu().contiguous()
+    save_file(tensors or {"none": torch.zeros(0)}, folder / "projections.safetensors")
+    rows = [{"column": name, "value": value} for name, values in builder.categories.items() for value in values]
+    pl.DataFrame(rows, schema={"column": pl.String, "value": pl.String}).write_parquet(folder / "categories.parquet")
+    behavior = builder.evidence.behavior
+    if behavior is not None:
+        behavior.log_.write_parquet(folder / "behavior_log.parquet")
+    if builder.interest is not None:
+        builder.interest.log.write_parquet(folder / "interest_log.parquet")
+    parameters = {
+        name: value
+        for name, value in model.get_params(deep=False).items()
+        if name not in ("behavior", "encoder", "device")
+    }
+    if isinstance(parameters["class_weight"], dict):
+        parameters["class_weight"] = None  # of no use to scoring, and its keys may be no strings
+    manifest = {
+        "format": FORMAT,
+        "versions": versions(),
+        "parameters": parameters,
+        "classes": {"dtype": model.classes_.dtype.str, "values": model.classes_.tolist()},
+        "columns": [dataclasses.asdict(column) for column in model.columns_],
+        "best_iteration": model.booster_.best_iteration,
+        "device": model.booster_.device,
+        "timings": model.timings_,
+        "n_features_in": model.n_features_in_,
+        "encoder": None if builder.encoder is None else builder.encoder.describe(),
+        "behavior": None if behavior is None else behavior.declaration(),
+        "files": {path.name: _sha256(path) for path in sorted(folder.iterdir())},
+    }
+    try:
+        text = json.dumps({**manifest, "sha256": _digest(manifest)}, indent=1, ensure_ascii=False)
+    except TypeError as error:
+        raise ParameterError(f"a parameter of the model cannot be written as JSON: {error}") from None
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ArtifactError(f"{folder} is no artifact: it has no {MANIFEST}")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        stated = manifest.pop("sha256")
+        version = manifest["format"]
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise ArtifactError(f"{path} is truncated or is no manifest") from None
+    if version != FORMAT:
+        raise ArtifactError(f"{path} is of format {version}; this version reads format {FORMAT}")
+    if _digest(manifest) != stated:
+        raise ArtifactError(f"{path} was changed: its SHA-256 is not the one that it states")
+    return dict(manifest)
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,213 @@
+"""The walk of the data: examples and events in, one matrix of named groups out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from features.behavior import BehaviorFeatures
+from features.event_log import ROLES
+from features.family import BehaviorColumn
+from features.frames import Frame, require_rows, to_polars
+from hybrid.attributes import attributes, fit_categories
+from hybrid.coordinates import Projection
+from hybrid.encoder import Embedded, TextEncoder
+from hybrid.errors import MatrixError, ParameterError
+from hybrid.interest import RecentInterest
+from hybrid.match import match
+from hybrid.matrix import Column, FeatureMatrix
+from hybrid.texts import role_columns, role_text
+
+Progress = Callable[[str, int, int], None]
+"""Called with a step's name, what is done of it, and how much there is."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a model reads: declared once, fitted by ``MatrixBuilder``.
+
+    Parameters
+    ----------
+    text : mapping from role to columns
+    behavior : BehaviorFeatures or None
+    categorical, numeric : tuple of str
+    coordinates : int
+        Coordinates per role; 0 for none.
+    reduction : str
+        ``"pca"`` or ``"truncate"``.
+    recent_interest : int
+        How many of the user's last events make the recent interest; 0 for none.
+    """
+
+    text: Mapping[str, tuple[str, ...]]
+    behavior: BehaviorFeatures | None
+    categorical: tuple[str, ...]
+    numeric: tuple[str, ...]
+    coordinates: int
+    reduction: str
+    recent_interest: int
+
+
+class MatrixBuilder:
+    """Builds feature matrices; fitted state is unsupervised, so one builder may serve every fold.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    encoder : TextEncoder or None
+        None where no text is declared.
+    device : str
+        Where texts are encoded and the matrix lies: ``"cpu"`` or ``"cuda"``.
+    """
+
+    def __init__(self, evidence: Evidence, encoder: TextEncoder | None, device: str) -> None:
+        self.evidence = evidence
+        self.encoder = encoder
+        self.device = device
+        self.categories: dict[str, list[str]] = {}
+        self.projections: dict[str, Projection] = {}
+        self.interest: RecentInterest | None = None
+
+    @classmethod
+    def declare(
+        cls,
+        *,
+        text: Mapping[str, str | Sequence[str]] | None,
+        behavior: BehaviorFeatures | None,
+        categorical: Sequence[str],
+        numeric: Sequence[str],
+        coordinates: int,
+        reduction: str,
+        recent_interest: int,
+        encoder: TextEncoder | None,
+        device: str,
+    ) -> MatrixBuilder:
+        """Check the declaration of a model and make its builder."""
+        for name, named in (("categorical", categorical), ("numeric", numeric)):
+            if isinstance(named, str):
+                raise ParameterError(f"{name}={named!r} must be a list of columns: [{named!r}]")
+        if not (text or behavior is not None or categorical or numeric):
+            raise ParameterError("the model has no evidence: declare text, behavior, categorical or numeric")
+        if behavior is not None and not isinstance(behavior, BehaviorFeatures):
+            raise ParameterError(f"behavior must be a features.BehaviorFeatures, not {type(behavior).__name__}")
+        if coordinates < 0 or recent_interest < 0:
+            raise ParameterError(
+                f"coordinates={coordinates} and recent_interest={recent_interest} must not be negative"
+            )
+        if recent_interest and (behavior is None or "item" not in (text or {})):
+            raise ParameterError('recent_interest needs behavior and the text role "item"')
+        evidence = Evidence(
+            role_columns(text or {}),
+            behavior,
+            tuple(categorical),
+            tuple(numeric),
+            coordinates,
+            reduction,
+            recent_interest,
+        )
+        return cls(evidence, encoder, device)
+
+    def check(self, examples: Frame, what: str) -> pl.DataFrame:
+        """Convert to Polars and raise at once for anything that ``matrix`` could not use."""
+        frame = to_polars(examples, what)
+        require_rows(frame, what)
+        for columns in self.evidence.text.values():
+            role_text(frame[:1], columns, what)
+        attributes(frame, dict.fromkeys(self.evidence.categorical, ()), self.evidence.numeric, what)
+        if self.evidence.behavior is not None:
+            self.evidence.behavior.check_examples(frame)
+        return frame
+
+    def fit(self, examples: pl.DataFrame, events: Frame | None, progress: Progress | None = None) -> FeatureMatrix:
+        """Fit categories, projections and behaviour to checked examples, and return their matrix."""
+        evidence = self.evidence
+        self.categories = fit_categories(examples, evidence.categorical, "examples")
+        if evidence.behavior is not None:
+            evidence.behavior.fit(events)
+            if evidence.recent_interest:
+                self.interest = self._interest(to_polars(events, "events"))
+        embedded = self._embed(examples, progress)
+        if evidence.coordinates:
+            self.projections = {
+                role: Projection.fit(one.vectors, evidence.coordinates, evidence.reduction)
+                for role, one in embedded.items()
+            }
+        return self._join(examples, embedded, None)
+
+    def matrix(
+        self, examples: pl.DataFrame, events: Frame | None = None, progress: Progress | None = None
+    ) -> FeatureMatrix:
+        """The matrix of checked examples; ``events`` replace the fitted log."""
+        return self._join(examples, self._embed(examples, progress), events)
+
+    def required_columns(self) -> list[str]:
+        """Columns that examples must have."""
+        evidence = self.evidence
+        names = [name for columns in evidence.text.values() for name in columns]
+        if evidence.behavior is not None:
+            names += [*evidence.behavior.key_columns(), evidence.behavior.log.timestamp]
+        return list(dict.fromkeys([*names, *evidence.categorical, *evidence.numeric]))
+
+    def replace_log(self, events: Frame) -> None:
+        """Read behaviour from another log from now on; what was fitted stays."""
+        behavior = self.evidence.behavior
+        assert behavior is not None
+        self.evidence = dataclasses.replace(self.evidence, behavior=behavior.with_log(behavior.read(events)))
+        if self.interest is not None:
+            self.interest = self._interest(to_polars(events, "events"))
+
+    def _embed(self, examples: pl.DataFrame, progress: Progress | None) -> dict[str, Embedded]:
+        embedded = {}
+        for role, columns in self.evidence.text.items():
+            texts = role_text(examples, columns, "examples")
+            assert self.encoder is not None
+            report = (
+                None if progress is None else (lambda done, total, role=role: progress(f"encode {role}", done, total))
+            )
+            embedded[role] = self.encoder.encode_distinct(texts, role=role, device=self.device, progress=report)
+        return embedded
+
+    def _join(self, examples: pl.DataFrame, embedded: dict[str, Embedded], events: Frame | None) -> FeatureMatrix:
+        evidence = self.evidence
+        parts = [self.projections[role].apply(one, role) for role, one in embedded.items() if role in self.projections]
+        if len(embedded) > 1:
+            texts = {role: role_text(examples, columns, "examples") for role, columns in evidence.text.items()}
+            parts.append(match(list(embedded), embedded, texts))
+        if evidence.behavior is not None:
+            parts.append(behavior_matrix(evidence.behavior, examples, events))
+            if self.interest is not None:
+                assert self.encoder is not None
+                interest = self.interest if events is None else self._interest(to_polars(events, "events"))
+                parts.append(
+                    interest.matrix(examples, evidence.behavior, embedded["item"], self.encoder, "item", self.device)
+                )
+        if evidence.categorical or evidence.numeric:
+            parts.append(attributes(examples, self.categories, evidence.numeric, "examples"))
+        if not parts:
+            raise MatrixError("the model has no columns: one text role with coordinates=0 leaves nothing to learn from")
+        return FeatureMatrix.join(parts)
+
+    def _interest(self, events: pl.DataFrame) -> RecentInterest:
+        assert self.evidence.behavior is not None
+        return RecentInterest.read(
+            events, self.evidence.behavior, self.evidence.text["item"], self.evidence.recent_interest
+        )
+
+
+def behavior_matrix(behavior: BehaviorFeatures, examples: pl.DataFrame, events: Frame | None) -> FeatureMatrix:
+    """Behaviour features as a matrix, NaN where a feature is null."""
+    features = behavior.transform(examples, events)
+    values = np.empty((features.height, features.width), dtype=np.float32)
+    for i, name in enumerate(features.columns):
+        values[:, i] = features[name].to_numpy()
+    return FeatureMatrix(values, tuple(Column(column.name, behavior_group(column)) for column in behavior.columns()))
+
+
+def behavior_group(column: BehaviorColumn) -> str:
+    """The group of a behaviour feature: that of its key's first part, whose behaviour it is."""
+    first = column.key[0]
+    return first if first == "session" and first in ROLES else f"{first} behaviour"

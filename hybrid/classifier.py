@@ -1,0 +1,458 @@
+"""The hybrid classifier: text and behaviour joined into one matrix, boosted trees on top."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+from features import BehaviorFeatures
+from features.event_log import microseconds
+from features.frames import Frame, answer_in_kind, closest
+from hybrid.artifact import save, versions
+from hybrid.boosters import Booster, TreeParameters, booster_class
+from hybrid.builder import MatrixBuilder, Progress
+from hybrid.device import resolve_device
+from hybrid.encoder import TextEncoder
+from hybrid.errors import ParameterError
+from hybrid.holdout import hold_out
+from hybrid.labels import as_labels, encode, row_weights
+from hybrid.matrix import FeatureMatrix
+from hybrid.metrics import metric
+from hybrid.report import ImportanceReport, importance_report
+
+
+class HybridClassifier(ClassifierMixin, BaseEstimator):
+    """Predict intent from text and behaviour.
+
+    Parameters
+    ----------
+    text : mapping from role to column or list of columns, optional
+        Texts to embed, such as ``{"query": "query", "item": ["title", "description"]}``; several columns are joined with ". ".
+    behavior : BehaviorFeatures, optional
+        Declared, not fitted: ``fit`` fits a copy to its ``events``.
+    categorical, numeric : sequence of str, default ()
+        Attributes of the examples. Values that training did not see count as missing.
+    encoder : TextEncoder, str, Path or object with ``.encode``, default "all-MiniLM-L6-v2"
+    booster : {"xgboost", "lightgbm"}, default "xgboost"
+    device : {"auto", "cpu", "cuda"}, default "auto"
+        ``"cuda"`` where there is none is an error.
+    coordinates : int, default 32
+        Coordinates of each role's embedding that the trees read; 0 for none.
+    reduction : {"pca", "truncate"}, default "pca"
+        How the coordinates are made; "truncate" suits Matryoshka encoders.
+    recent_interest : int, default 0
+        How many of the user's last events make the recent interest. Above 0 the events must carry the columns of the role "item".
+    without : sequence of str, default ()
+        Groups of columns to leave out.
+    n_estimators : int, default 1000
+        Boosting rounds at most.
+    learning_rate, max_depth, min_child_weight, subsample, colsample, reg_lambda, reg_alpha : float or int
+        As in ``TreeParameters``.
+    max_bin : int, default 256
+    early_stopping_rounds : int or None, default 50
+        Stop when ``eval_metric`` has not improved on ``eval_set`` for so many rounds. Without an ``eval_set``, a tenth of the rows is
+        held out (whole ``groups``; else the latest, where there are timestamps; else stratified) to find the number of rounds, and
+        the trees are then grown on all rows. None: always ``n_estimators`` rounds.
+    eval_metric : str, default "log_loss"
+        By scikit-learn's name: "log_loss", "roc_auc", "average_precision", "accuracy".
+    class_weight : {"balanced"}, mapping from label to weight, or None, default None
+    booster_params : mapping, optional
+        Parameters of the library itself; they win over the ones above.
+    random_state : int, default 0
+    n_jobs : int, optional
+        Threads; default all cores.
+
+    Attributes
+    ----------
+    classes_ : numpy.ndarray of shape (n_classes,)
+        The labels, sorted, in the type they came in; columns of ``predict_proba`` follow them.
+    booster_ : Booster
+    builder_ : MatrixBuilder
+    columns_ : tuple of Column
+        Name and group of each column that the trees read.
+    devices_ : dict
+        The device that encoded texts and the one that grew the trees, as really used.
+    timings_ : dict
+        Seconds of each step of ``fit``.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> frame = pl.DataFrame({"price": [1.0, 2.0, 8.0, 9.0] * 20})
+    >>> model = HybridClassifier(numeric=["price"], n_estimators=20, early_stopping_rounds=None)
+    >>> model.fit(frame, ["cheap", "cheap", "dear", "dear"] * 20).predict(frame[:3]).tolist()
+    ['cheap', 'cheap', 'dear']
+    """
+
+    def __init__(
+        self,
+        text: Mapping[str, str | Sequence[str]] | None = None,
+        behavior: BehaviorFeatures | None = None,
+        categorical: Sequence[str] = (),
+        numeric: Sequence[str] = (),
+        encoder: TextEncoder | str | Path | Any = "all-MiniLM-L6-v2",
+        booster: str = "xgboost",
+        device: str = "auto",
+        *,
+        coordinates: int = 32,
+        reduction: str = "pca",
+        recent_interest: int = 0,
+        without: Sequence[str] = (),
+        n_estimators: int = 1000,
+        learning_rate: float = 0.05,
+        max_depth: int = 6,
+        min_child_weight: float = 1.0,
+        subsample: float = 1.0,
+        colsample: float = 1.0,
+        reg_lambda: float = 1.0,
+        reg_alpha: float = 0.0,
+        max_bin: int = 256,
+        early_stopping_rounds: int | None = 50,
+        eval_metric: str = "log_loss",
+        class_weight: str | Mapping[Any, float] | None = None,
+        booster_params: Mapping[str, Any] | None = None,
+        random_state: int = 0,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.text = text
+        self.behavior = behavior
+        self.categorical = categorical
+        self.numeric = numeric
+        self.encoder = encoder
+        self.booster = booster
+        self.device = device
+        self.coordinates = coordinates
+        self.reduction = reduction
+        self.recent_interest = recent_interest
+        self.without = without
+        self.n_estimators = n_estimators
+        self.learning_rate = learning_rate
+        self.max_depth = max_depth
+        self.min_child_weight = min_child_weight
+        self.subsample = subsample
+        self.colsample = colsample
+        self.reg_lambda = reg_lambda
+        self.reg_alpha = reg_alpha
+        self.max_bin = max_bin
+        self.early_stopping_rounds = early_stopping_rounds
+        self.eval_metric = eval_metric
+        self.class_weight = class_weight
+        self.booster_params = booster_params
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def fit(
+        self,
+        X: Frame,
+        y: Any,
+        events: Frame | None = None,
+        eval_set: tuple[Frame, Any] | None = None,
+        groups: Any = None,
+        sample_weight: Any = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Fit encoders, behaviour and trees.
+
+        Parameters
+        ----------
+        X : frame of n_rows examples
+            Keys, texts, attributes and, with behaviour, the log's timestamp column.
+        y : array-like of shape (n_rows,)
+            Labels of any type.
+        events : frame, required with ``behavior``
+            The event log; examples see only what is strictly before them.
+        eval_set : (frame, labels), optional
+            Rows for early stopping, never trained on.
+        groups : array-like of shape (n_rows,), optional
+            Rows of one group stay together where ``fit`` holds rows out.
+        sample_weight : array-like of shape (n_rows,), optional
+        progress : callable (step, done, total), optional
+
+        Raises
+        ------
+        ParameterError, LabelError, DeviceError, and the errors of ``features`` for frames
+            Before any long work.
+        """
+        started = time.perf_counter()
+        builder = self.builder()
+        frame = builder.check(X, "examples")
+        self.check_events(events)
+        labels = as_labels(y, frame.height, "y")
+        self.classes_, codes = encode(labels, None, "y")
+        weight = row_weights(codes, self.classes_, self.class_weight, sample_weight)
+        metric(self.eval_metric, len(self.classes_))
+        valid = None
+        if eval_set is not None:
+            valid_frame = builder.check(eval_set[0], "eval_set")
+            valid_labels = as_labels(eval_set[1], valid_frame.height, "labels of eval_set")
+            valid = (valid_frame, encode(valid_labels, self.classes_, "labels of eval_set")[1])
+
+        matrix = self.select(builder.fit(frame, events, progress))
+        valid_data = None if valid is None else (self.select(builder.matrix(valid[0], None, progress)), valid[1])
+        built = time.perf_counter()
+        held = None
+        if valid is None and self.early_stopping_rounds is not None:
+            held = hold_out(codes, _as_groups(groups, frame.height), _times(self.behavior, frame), self.random_state)
+        self.booster_ = self._grow(matrix, codes, weight, valid_data, held, progress)
+        self.builder_ = builder
+        self.columns_ = matrix.columns
+        self.devices_ = {"encoder": builder.device if self.text else None, "booster": self.booster_.device}
+        self.timings_ = {"features": built - started, "boosting": time.perf_counter() - built}
+        self.n_features_in_ = frame.width
+        return self
+
+    def predict_proba(self, X: Frame, events: Frame | None = None) -> np.ndarray:
+        """Class probabilities.
+
+        Parameters
+        ----------
+        X : frame of n_rows examples
+        events : frame, optional
+            A log to use in place of the fitted one.
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape (n_rows, n_classes)
+            Columns in the order of ``classes_``.
+        """
+        return self.booster_.predict_proba(self.matrix(X, events))
+
+    def predict(self, X: Frame, events: Frame | None = None) -> np.ndarray:
+        """The most probable label of each row."""
+        return self.classes_[self.predict_proba(X, events).argmax(axis=1)]
+
+    def explain(self, X: Frame, events: Frame | None = None, by: str = "group") -> Frame:
+        """Each row's score as contributions of the evidence, in margin units (log-odds for two classes).
+
+        Parameters
+        ----------
+        X, events : as in ``predict_proba``
+        by : {"group", "column"}, default "group"
+
+        Returns
+        -------
+        frame of the same kind
+            One row an example (with more than two classes, one row an example and class, with the column ``class``), one column a
+            group or column, then ``bias`` and ``margin``, which is the sum of all others. Exact tree SHAP values.
+        """
+        if by not in ("group", "column"):
+            raise ParameterError(f'by must be "group" or "column", not {by!r}')
+        matrix = self.matrix(X, events)
+        shap = self.booster_.contributions(matrix)
+        parts: dict[str, np.ndarray] = {}
+        if len(self.classes_) > 2:
+            parts["class"] = np.tile(self.classes_, len(matrix))
+        if by == "group":
+            parts |= {group: shap[:, :, matrix.positions(group)].sum(axis=2).ravel() for group in matrix.groups}
+        else:
+            parts |= {column.name: shap[:, :, i].ravel() for i, column in enumerate(matrix.columns)}
+        parts["bias"] = shap[:, :, -1].ravel()
+        parts["margin"] = shap.sum(axis=2).ravel()
+        return answer_in_kind(pl.DataFrame(parts), X) if len(self.classes_) == 2 else pl.DataFrame(parts)
+
+    def report(
+        self,
+        X: Frame,
+        y: Any,
+        events: Frame | None = None,
+        *,
+        groups_of_rows: str | None = None,
+        baselines: Mapping[str, np.ndarray] | None = None,
+        max_rows: int = 50_000,
+        ablation_folds: int = 3,
+        title: str = "Which evidence mattered",
+        progress: Progress | None = None,
+    ) -> ImportanceReport:
+        """Say which evidence mattered on these rows, and how sure that is.
+
+        Parameters
+        ----------
+        X, y, events : examples that were not trained on, their labels, and a log in place of the fitted one
+        groups_of_rows : str, optional
+            Column whose values keep rows together in intervals and folds. Default: the user of the behaviour's log, if there is one.
+        baselines : mapping from name to probabilities of shape (n_rows, n_classes), optional
+            Other models' predictions of the same rows, shown beside.
+        max_rows : int, default 50,000
+            Rows at most for SHAP values, permutations and refits; the metrics use all rows.
+        ablation_folds : int, default 3
+            Folds of the refits without each group, which take most of the time; 0 leaves them out.
+        title : str
+        progress : callable (step, done, total), optional
+
+        Returns
+        -------
+        ImportanceReport
+            ``groups``, ``columns``, ``ablation``, ``metrics`` and ``calibration`` as Polars frames; ``save("report.html")``.
+        """
+        check_is_fitted(self, "booster_")
+        frame = self.builder_.check(X, "examples")
+        codes = encode(as_labels(y, frame.height, "y"), self.classes_, "y")[1]
+        if groups_of_rows is None and self.behavior is not None and self.behavior.log.user in frame.columns:
+            groups_of_rows = self.behavior.log.user
+        groups = None
+        if groups_of_rows is not None:
+            if groups_of_rows not in frame.columns:
+                raise ParameterError(
+                    f"examples has no column {groups_of_rows!r}{closest(groups_of_rows, frame.columns)}"
+                )
+            groups = _as_groups(frame[groups_of_rows].rank("dense"), frame.height)
+        return importance_report(
+            matrix=self.matrix(X, events),
+            y=codes,
+            booster=self.booster_,
+            classes=self.classes_.tolist(),
+            parameters=self.tree_parameters(),
+            random_state=self.random_state,
+            n_jobs=self.n_jobs,
+            groups=groups,
+            max_rows=max_rows,
+            ablation_folds=ablation_folds,
+            baselines=baselines,
+            title=title,
+            provenance=self.provenance(frame),
+            progress=progress,
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Write the artifact; ``hybrid.load`` reads it. The encoder's own weights stay where they are and are verified on loading."""
+        check_is_fitted(self, "booster_")
+        save(self, Path(folder))
+
+    def matrix(self, X: Frame, events: Frame | None = None) -> FeatureMatrix:
+        """The matrix that the trees read for these examples."""
+        check_is_fitted(self, "booster_")
+        self.check_events(events, required=False)
+        return self.select(self.builder_.matrix(self.builder_.check(X, "examples"), events))
+
+    def builder(self) -> MatrixBuilder:
+        """An unfitted builder of this model's matrix; checks the declaration and the device."""
+        booster_class(self.booster).resolve_device(self.device)
+        encoder = None
+        if self.text:
+            encoder = self.encoder if isinstance(self.encoder, TextEncoder) else TextEncoder(self.encoder)
+        device = "cpu" if encoder is None else resolve_device(self.device)
+        return MatrixBuilder.declare(
+            text=self.text,
+            behavior=None if self.behavior is None else _unfitted(self.behavior),
+            categorical=self.categorical,
+            numeric=self.numeric,
+            coordinates=self.coordinates,
+            reduction=self.reduction,
+            recent_interest=self.recent_interest,
+            encoder=encoder,
+            device=device,
+        )
+
+    def select(self, matrix: FeatureMatrix) -> FeatureMatrix:
+        """The matrix less the groups that the model goes without."""
+        for group in self.without:
+            if group not in matrix.groups:
+                raise ParameterError(
+                    f"without names the group {group!r}, which is not there{closest(group, matrix.groups)}"
+                )
+        chosen = matrix.without(self.without)
+        if not chosen.columns:
+            raise ParameterError(f"without={list(self.without)!r} leaves no group to learn from")
+        return chosen
+
+    def tree_parameters(self) -> TreeParameters:
+        """The booster's hyper-parameters."""
+        fields = {field.name for field in dataclasses.fields(TreeParameters)} - {"extra"}
+        return TreeParameters(**{name: getattr(self, name) for name in fields}, extra=dict(self.booster_params or {}))
+
+    def grow(
+        self,
+        matrix: FeatureMatrix,
+        codes: np.ndarray,
+        weight: np.ndarray | None,
+        valid: tuple[FeatureMatrix, np.ndarray] | None,
+        parameters: TreeParameters,
+        on_round: Callable[[int, float], None] | None = None,
+    ) -> Booster:
+        """Bin and boost one matrix with this model's booster and device."""
+        chosen = booster_class(self.booster)
+        binning: dict[str, Any] = {"max_bin": self.max_bin, "device": self.device, "n_jobs": self.n_jobs}
+        data = chosen.bin(matrix, codes, weight=weight, **binning)
+        valid_data = None if valid is None else chosen.bin(*valid, reference=data, **binning)
+        return chosen.train(
+            data,
+            n_classes=len(self.classes_),
+            parameters=parameters,
+            valid=valid_data,
+            metric=self.eval_metric,
+            early_stopping_rounds=None if valid is None else self.early_stopping_rounds,
+            random_state=self.random_state,
+            n_jobs=self.n_jobs,
+            on_round=on_round,
+        )
+
+    def provenance(self, frame: pl.DataFrame) -> dict[str, Any]:
+        """What a report says of where its numbers come from."""
+        shown: dict[str, Any] = {
+            "rows": f"{frame.height:,}",
+            "booster": f"{self.booster}, {self.booster_.best_iteration} rounds",
+            "devices": ", ".join(f"{step} on {device}" for step, device in self.devices_.items() if device),
+        }
+        if self.behavior is not None:
+            times = frame[self.behavior.log.timestamp]
+            shown["period"] = f"{times.min()!s} to {times.max()!s}"
+        if self.text and self.builder_.encoder is not None:
+            shown["encoder"] = repr(self.builder_.encoder)
+        shown["parameters"] = {name: value for name, value in vars(self.tree_parameters()).items() if value != {}}
+        shown["seconds of fit"] = {step: round(seconds, 1) for step, seconds in self.timings_.items()}
+        shown["versions"] = versions()
+        return shown
+
+    def check_events(self, events: Frame | None, required: bool = True) -> None:
+        """Raise ParameterError if events are missing, or given to a model that reads none."""
+        if required and self.behavior is not None and events is None:
+            raise ParameterError("the model declares behavior: give fit its event log, fit(X, y, events=...)")
+        if self.behavior is None and events is not None:
+            raise ParameterError("events are given, but the model declares no behavior")
+
+    def _grow(
+        self,
+        matrix: FeatureMatrix,
+        codes: np.ndarray,
+        weight: np.ndarray | None,
+        valid: tuple[FeatureMatrix, np.ndarray] | None,
+        held: tuple[np.ndarray, np.ndarray] | None,
+        progress: Progress | None,
+    ) -> Booster:
+        parameters = self.tree_parameters()
+        report = None if progress is None else (lambda done, _: progress("boost", done + 1, parameters.n_estimators))
+        if held is not None:
+            train, out = held
+            part = None if weight is None else weight[train]
+            search = self.grow(
+                matrix.rows(train), codes[train], part, (matrix.rows(out), codes[out]), parameters, report
+            )
+            parameters = dataclasses.replace(parameters, n_estimators=search.best_iteration)
+        return self.grow(matrix, codes, weight, valid, parameters, None if valid is None else report)
+
+
+def _unfitted(behavior: Any) -> Any:
+    return clone(behavior) if isinstance(behavior, BehaviorFeatures) else behavior
+
+
+def _as_groups(groups: Any, n_rows: int) -> np.ndarray | None:
+    """Group ids as codes; a row without an id is a group of its own."""
+    if groups is None:
+        return None
+    if len(groups) != n_rows:
+        raise ParameterError(f"groups has {len(groups):,} values for {n_rows:,} rows")
+    ids = groups if isinstance(groups, pl.Series) else pl.Series(np.asarray(groups).tolist())
+    alone = pl.int_range(n_rows, eager=True) + n_rows + 1
+    return ids.rank("dense").cast(pl.Int64).fill_null(alone).to_numpy()
+
+
+def _times(behavior: BehaviorFeatures | None, frame: pl.DataFrame) -> np.ndarray | None:
+    return None if behavior is None else microseconds(frame[behavior.log.timestamp], "examples").to_numpy()

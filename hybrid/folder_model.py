@@ -1,0 +1,113 @@
+"""A sentence-transformers model in a folder, loaded at first need and once per process and device."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from hybrid.errors import EncoderError
+from hybrid.model_files import ModelFiles
+from hybrid.text_model import PROBES, TextModel, checked
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+class FolderModel(TextModel):
+    """A sentence-transformers model in a folder.
+
+    Parameters
+    ----------
+    files : ModelFiles
+    """
+
+    def __init__(self, files: ModelFiles) -> None:
+        self.files = files
+
+    @property
+    def name(self) -> str:
+        return self.files.name
+
+    @cached_property
+    def prompts(self) -> Mapping[str, str]:
+        return self.files.prompts
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return self.files.fingerprint
+
+    @property
+    def storable(self) -> bool:
+        return True
+
+    def dtype(self, device: str) -> str:
+        return "float16" if device.startswith("cuda") else "float32"
+
+    def dimension(self, device: str) -> int:
+        declared = _load(self, device).model.get_embedding_dimension()
+        return declared or self.encode([PROBES[0]], prompt="", device=device, batch_size=1).shape[1]
+
+    def encode(self, texts: list[str], *, prompt: str, device: str, batch_size: int) -> np.ndarray:
+        loaded = _load(self, device)
+        with loaded.lock:
+            vectors = loaded.model.encode(
+                texts, prompt=prompt, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True
+            )
+        return checked(vectors, texts, self.name)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    model: SentenceTransformer
+    lock: threading.Lock = field(default_factory=threading.Lock)  # a fast tokenizer refuses a second thread
+
+
+_LOADED: dict[tuple[str, str], _Loaded] = {}
+_LOADING = threading.Lock()
+
+
+def _load(model: FolderModel, device: str) -> _Loaded:
+    if device == "cuda":
+        device = f"cuda:{torch.cuda.current_device()}"
+    with _LOADING:
+        key = (model.fingerprint, device)
+        if key not in _LOADED:
+            _LOADED[key] = _Loaded(_load_folder(model.files, device))
+        return _LOADED[key]
+
+
+def _load_folder(files: ModelFiles, device: str) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer  # here: 5 s that reading stored vectors does not need
+
+    try:
+        with _no_loading_bar():
+            model = SentenceTransformer(str(files.folder), device=device, local_files_only=True)
+    except Exception as error:  # whatever three libraries raise over the contents of a folder
+        if "trust_remote_code" in str(error):
+            raise EncoderError(
+                f"the model {files.name!r} brings code of its own, which Intentree does not run: "
+                f"load it yourself and pass the object as the model. ({error})"
+            ) from error
+        raise EncoderError(f"{files.folder} cannot be loaded as a sentence-transformers model: {error}") from error
+    # transformers 5 keeps the precision of the checkpoint; half precision is 100 times slower on a CPU.
+    return (model.half() if device.startswith("cuda") else model.float()).eval()
+
+
+@contextmanager
+def _no_loading_bar() -> Iterator[None]:
+    from transformers.utils import logging  # here: as above
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,261 @@
+"""How much each group of columns matters to a trained model, by three questions: what moves its scores, what it loses when the group's
+values are shuffled, and how well a model does that never saw the group."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from hybrid.boosters.base import Booster, TreeParameters
+from hybrid.matrix import Column, FeatureMatrix
+
+SHAP_BLOCK_VALUES = 16_000_000
+"""Contributions held at once: 64 MB as float32, and the libraries need two to three times that while they compute them."""
+SHAP_BLOCK_ROWS = 4096
+MIN_COORDINATES = 8
+NOTHING_DROPPED = "none"
+
+OnStep = Callable[[int, int], None]
+"""Called with the steps done and the steps in all."""
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Mean |SHAP| in margin units: of each column alone, and of each set of columns taken together.
+
+    Parameters
+    ----------
+    columns : numpy.ndarray of float64, shape (n_columns,)
+    sets : numpy.ndarray of float64, shape (n_sets,)
+        Mean over rows and margins of the absolute sum of the set's contributions.
+    """
+
+    columns: np.ndarray
+    sets: np.ndarray
+
+
+def sample_rows(n_rows: int, groups: np.ndarray | None, max_rows: int, random_state: int) -> np.ndarray:
+    """Draw at most ``max_rows`` rows, as whole groups of rows where at least two of those fit, otherwise singly.
+
+    Parameters
+    ----------
+    n_rows : int
+    groups : numpy.ndarray of int64, shape (n_rows,), optional
+        The group of each row, 0 .. n_groups - 1.
+    max_rows : int
+    random_state : int
+
+    Returns
+    -------
+    numpy.ndarray of int64
+        Row positions, ascending.
+    """
+    if n_rows <= max_rows:
+        return np.arange(n_rows)
+    rng = np.random.default_rng(random_state)
+    if groups is not None:
+        sizes = np.bincount(groups)
+        order = rng.permutation(len(sizes))
+        kept = order[np.cumsum(sizes[order]) <= max_rows]
+        if len(kept) >= 2:
+            return np.flatnonzero(np.isin(groups, kept))
+    return np.sort(rng.choice(n_rows, size=max_rows, replace=False))
+
+
+def shap_rows(n_classes: int) -> int:
+    """Rows that SHAP is computed on: 10,000, which puts the standard error of a mean |SHAP| at about a hundredth of it, divided by the
+    number of margins so that many classes do not multiply the work, 500 at least."""
+    return max(500, 10_000 // (1 if n_classes == 2 else n_classes))
+
+
+def coordinate_runs(columns: Sequence[Column]) -> list[tuple[str, np.ndarray]]:
+    """Runs of numbered columns, such as the coordinates of an embedding, which nobody reads one by one.
+
+    Columns of one group whose names differ in their last number only, eight of them or more.
+
+    Returns
+    -------
+    list of (str, numpy.ndarray of int64)
+        The common beginning of the names and the positions, in the order of their first column.
+    """
+    stems = [re.sub(r"[\s_:.\[-]*\d+\]?$", "", column.name) for column in columns]
+    keys = [(c.group, stem) if stem != c.name else None for c, stem in zip(columns, stems, strict=True)]
+    sizes = Counter(key for key in keys if key is not None)
+    return [
+        (key[1] or key[0], np.array([i for i, other in enumerate(keys) if other == key], dtype=np.int64))
+        for key, size in sizes.items()
+        if size >= MIN_COORDINATES
+    ]
+
+
+def mean_shap(
+    booster: Booster, matrix: FeatureMatrix, sets: Sequence[np.ndarray], on_step: OnStep | None = None
+) -> Attribution:
+    """Mean |SHAP| of each column and of each set of columns, computed in blocks of rows.
+
+    Parameters
+    ----------
+    booster : Booster
+    matrix : FeatureMatrix
+        At least one row.
+    sets : sequence of numpy.ndarray of int64
+        Positions of each set's columns; sets may overlap.
+    on_step : callable, optional
+        Called after each block with the rows done and the rows in all.
+
+    Returns
+    -------
+    Attribution
+    """
+    n_rows, n_columns = len(matrix), len(matrix.columns)
+    n_margins = 1 if booster.n_classes == 2 else booster.n_classes
+    member = np.zeros((n_columns, len(sets)), dtype=np.float32)
+    for i, positions in enumerate(sets):
+        member[positions, i] = 1.0
+    of_columns, of_sets = np.zeros(n_columns), np.zeros(len(sets))
+    block = max(1, min(SHAP_BLOCK_ROWS, SHAP_BLOCK_VALUES // (n_margins * (n_columns + 1))))
+    for start in range(0, n_rows, block):
+        rows = np.arange(start, min(start + block, n_rows))
+        shap = booster.contributions(matrix.rows(rows))[:, :, :n_columns].reshape(-1, n_columns)
+        of_sets += np.abs(shap @ member).sum(axis=0, dtype=np.float64)
+        of_columns += np.abs(shap).sum(axis=0, dtype=np.float64)
+        if on_step:
+            on_step(int(rows[-1]) + 1, n_rows)
+    scale = n_rows * n_margins
+    return Attribution(of_columns / scale, of_sets / scale)
+
+
+def row_losses(y: np.ndarray, proba: np.ndarray) -> np.ndarray:
+    """The log loss of each row, float64; probabilities are clipped by their dtype's epsilon, as scikit-learn clips them."""
+    eps = np.finfo(proba.dtype).eps
+    return -np.log(np.clip(proba[np.arange(len(y)), y].astype(np.float64), eps, 1 - eps))
+
+
+def permutation_rises(
+    booster: Booster,
+    matrix: FeatureMatrix,
+    y: np.ndarray,
+    intact: np.ndarray,
+    *,
+    n_repeats: int,
+    random_state: int,
+    on_step: OnStep | None = None,
+) -> dict[str, np.ndarray]:
+    """By how much the log loss of each row rises when a group's columns come from another row, mean over the repeats.
+
+    Repeat ``r`` takes the permutation ``numpy.random.default_rng([random_state, r]).permutation(n_rows)``; it is the same for all columns
+    of a group and for all groups.
+
+    Parameters
+    ----------
+    booster : Booster
+    matrix : FeatureMatrix
+    y : numpy.ndarray of int64, shape (n_rows,)
+        Class codes.
+    intact : numpy.ndarray, shape (n_rows,)
+        Losses of the rows as they are.
+    n_repeats : int
+    random_state : int
+    on_step : callable, optional
+        Called after each prediction.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray of float64, shape (n_rows,)
+        By the group's name.
+    """
+    rises = {group: np.zeros(len(y)) for group in matrix.groups}
+    work: Any = matrix.values.clone() if isinstance(matrix.values, torch.Tensor) else matrix.values.copy()
+    permuted = FeatureMatrix(work, matrix.columns)
+    orders = [np.random.default_rng([random_state, r]).permutation(len(y)) for r in range(n_repeats)]
+    for i, (group, total) in enumerate(rises.items()):
+        positions = matrix.positions(group)
+        own = matrix.values[:, positions]
+        for r, order in enumerate(orders):
+            work[:, positions] = own[order]
+            total += (row_losses(y, booster.predict_proba(permuted)) - intact) / n_repeats
+            if on_step:
+                on_step(i * n_repeats + r + 1, len(rises) * n_repeats)
+        work[:, positions] = own
+    return rises
+
+
+def assign_folds(y: np.ndarray, groups: np.ndarray | None, n_folds: int, random_state: int) -> np.ndarray:
+    """The fold of each row: whole groups of rows drawn to folds, or, without groups, each class spread evenly.
+
+    Parameters
+    ----------
+    y : numpy.ndarray of int64, shape (n_rows,)
+        Class codes; a class may have fewer rows than there are folds.
+    groups : numpy.ndarray of int64, shape (n_rows,), optional
+        The group of each row, 0 .. n_groups - 1.
+    n_folds : int
+    random_state : int
+
+    Returns
+    -------
+    numpy.ndarray of int64, shape (n_rows,)
+    """
+    rng = np.random.default_rng(random_state)
+    if groups is not None:
+        present, codes = np.unique(groups, return_inverse=True)
+        return rng.permutation(len(present))[codes] % n_folds
+    folds = np.empty(len(y), dtype=np.int64)
+    folds[np.lexsort((rng.random(len(y)), y))] = np.arange(len(y)) % n_folds
+    return folds
+
+
+def ablation_probas(
+    booster: Booster,
+    matrix: FeatureMatrix,
+    y: np.ndarray,
+    folds: np.ndarray,
+    *,
+    parameters: TreeParameters,
+    random_state: int,
+    n_jobs: int | None,
+    on_step: OnStep | None = None,
+) -> dict[str, np.ndarray]:
+    """Out-of-fold probabilities of models like ``booster``, trained on the matrix's own rows: with all groups, then without each.
+
+    Parameters
+    ----------
+    booster : Booster
+        Gives the kind, the device and the number of classes.
+    matrix : FeatureMatrix
+    y, folds : numpy.ndarray of int64, shape (n_rows,)
+        Class codes, and the fold that each row is held out in.
+    parameters : TreeParameters
+        Nothing stops early.
+    random_state : int
+    n_jobs : int, optional
+    on_step : callable, optional
+        Called after each refit.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray of float32, shape (n_rows, n_classes)
+        By the group left out, "none" first; that alone where the matrix has one group only.
+    """
+    left_out = {NOTHING_DROPPED: matrix}
+    if len(matrix.groups) > 1:
+        left_out |= {group: matrix.without([group]) for group in matrix.groups}
+    probas = {name: np.empty((len(y), booster.n_classes), dtype=np.float32) for name in left_out}
+    held_out = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
+    for i, (name, part) in enumerate(left_out.items()):
+        for j, rows in enumerate(held_out):
+            inside = np.setdiff1d(np.arange(len(y)), rows, assume_unique=True)
+            data = booster.bin(part.rows(inside), y[inside], device=booster.device, n_jobs=n_jobs)
+            refit = booster.train(
+                data, n_classes=booster.n_classes, parameters=parameters, random_state=random_state, n_jobs=n_jobs
+            )
+            probas[name][rows] = refit.predict_proba(part.rows(rows))
+            if on_step:
+                on_step(i * len(held_out) + j + 1, len(left_out) * len(held_out))
+    return probas

@@ -1,0 +1,285 @@
+"""The importance report as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from markupsafe import Markup
+
+from hybrid.calibration import PREDICTED_CLASS
+from hybrid.cautions import cautions
+from hybrid.charts import Bar, Series, bar_chart, line_chart
+from hybrid.findings import answer
+from hybrid.importance import NOTHING_DROPPED, coordinate_runs
+from hybrid.matrix import Column
+from hybrid.metrics import metric
+from hybrid.numerals import count, decimals_for, decimals_to_scale, interval, number, percent, span
+from hybrid.pages import Cell, Facts, Figure, KeyFigure, Page, Points, Section, Table, Text, Tone, render
+from hybrid.report_tables import BASE_RATE, MODEL
+from hybrid.verdicts import VERDICTS, Gap, GroupFinding, group_findings
+
+if TYPE_CHECKING:
+    from hybrid.report import ImportanceReport
+
+METRIC_NAMES = {
+    "log_loss": "log loss",
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision",
+    "accuracy": "accuracy",
+}
+DIRECTION = "Log loss: lower is better; all others: higher."
+TOP_COLUMNS = 30
+CLASSES_DRAWN = 6
+
+
+def importance_page(report: ImportanceReport) -> str:
+    """The report as one self-contained HTML document."""
+    sections = [
+        _metrics_section(report),
+        _groups_section(report),
+        Section("What to distrust", [Points(cautions(report))]),
+        _ablation_section(report),
+        Section("Columns", [_columns_table(report)]),
+        _calibration_section(report),
+        Section("Where these numbers come from", [Facts(_basis(report)), Facts(report.provenance)]),
+    ]
+    return render(Page("Importance report", report.title, answer(report), _key_figures(report), sections))
+
+
+def _key_figures(report: ImportanceReport) -> list[KeyFigure]:
+    figures = []
+    base = dict(report.metrics.filter(pl.col("model") == BASE_RATE).select("metric", "value").iter_rows())
+    for row in report.metrics.filter(pl.col("model") == MODEL).iter_rows(named=True):
+        digits = decimals_for([row["high"] - row["low"]])
+        note = f"base rate {number(base[row['metric']], decimals=digits)}"
+        if row["low"] == row["low"]:
+            note = f"{span(row['low'], row['high'], decimals=digits)}; {note}"
+        figures.append(KeyFigure(METRIC_NAMES[row["metric"]], number(row["value"], decimals=digits), note))
+    basis = report.basis
+    note = f"in {count(basis.row_groups)} groups" if basis.row_groups is not None else f"{len(report.classes)} classes"
+    return [*figures, KeyFigure("rows", count(basis.rows), note)]
+
+
+def _comparison_table(frame: pl.DataFrame, caption: str, change: str) -> Table:
+    """A frame of `report_tables.comparison`: values with intervals, and beside them the paired difference to the first row."""
+    kind = frame.columns[0]
+    metrics = frame["metric"].unique(maintain_order=True).to_list()
+    reference = frame[kind].first()
+    alone = frame.height == len(metrics)
+    places = {}
+    for name in metrics:
+        of_metric = frame.filter(pl.col("metric") == name)
+        places[name] = decimals_for(of_metric["high"] - of_metric["low"])
+        places[name, "difference"] = decimals_for(of_metric["difference_high"] - of_metric["difference_low"])
+    rows = []
+    for (name,), part in frame.group_by(kind, maintain_order=True):
+        cells: list[str | Cell] = ["nothing (all groups)" if name == NOTHING_DROPPED else str(name)]
+        for row in part.iter_rows(named=True):
+            value = Gap(row["value"], row["low"], row["high"])
+            cells.append(_gap_cell(value, places[row["metric"]]))
+            if not alone:
+                own = places[row["metric"], "difference"]
+                cells.append(_difference(row, own) if name != reference else Cell("–", tone="muted"))
+        rows.append(cells)
+    header = [{"dropped": "left out"}.get(kind, kind)]
+    for name in metrics:
+        header += [METRIC_NAMES[name]] if alone else [METRIC_NAMES[name], change]
+    return Table(caption, header, rows)
+
+
+def _difference(row: Mapping[str, Any], places: int) -> Cell:
+    gap = Gap(row["difference"], row["difference_low"], row["difference_high"])
+    better = 1 if metric(row["metric"]).greater_is_better else -1
+    tones: dict[int | None, Tone] = {better: "good", -better: "bad"}
+    cell = _gap_cell(gap, places)
+    return Cell(f"+{cell.text}" if gap.value > 0 else cell.text, cell.note, tone=tones.get(gap.sign, "muted"))
+
+
+def _gap_cell(gap: Gap, places: int) -> Cell:
+    return Cell(
+        number(gap.value, decimals=places), "" if gap.sign is None else span(gap.low, gap.high, decimals=places)
+    )
+
+
+def _metrics_section(report: ImportanceReport) -> Section:
+    unit = "rows" if report.basis.row_groups is None else "groups of rows"
+    caption = (
+        f"On {count(report.basis.rows)} rows. Small print: 95 % intervals, from resampling {unit}. Differences: each model less the first, "
+        f"paired on the same resamples. {DIRECTION} The base rate knows how frequent each class is in these rows, and nothing else."
+    )
+    return Section("How good it is", [_comparison_table(report.metrics, caption, "difference")])
+
+
+def _ablation_section(report: ImportanceReport) -> Section:
+    basis = report.basis
+    if basis.no_ablation:
+        return Section("Without each group", [Text([f"No models were refitted: {basis.no_ablation}."])])
+    caption = (
+        f"Models like this one, {basis.rounds} rounds each, trained and tested by cross-fitting in {basis.ablation_folds} folds "
+        f"on {count(basis.sampled_rows)} of the report’s rows. Small print: 95 % intervals. Changes: less the model with all groups, "
+        f"paired on the same resamples. {DIRECTION}"
+    )
+    return Section("Without each group", [_comparison_table(report.ablation, caption, "change")])
+
+
+def _groups_section(report: ImportanceReport) -> Section:
+    groups = group_findings(report)
+    permuted = decimals_for(g.permutation.high - g.permutation.low for g in groups)
+    ablated = decimals_for(g.ablation.high - g.ablation.low for g in groups if g.ablation)
+    margin = decimals_to_scale(max(g.shap for g in groups))
+    shares = [Bar(g.name, g.share, text=percent(g.share)) for g in groups]
+    charts = [
+        bar_chart(shares, title="Moves the scores: share of SHAP"),
+        bar_chart([_gap_bar(g.name, g.permutation, permuted) for g in groups], title="Shuffled: rise of log loss"),
+    ]
+    if any(g.ablation for g in groups):
+        bars = [_gap_bar(g.name, g.ablation, ablated) for g in groups if g.ablation]
+        charts.append(bar_chart(bars, title="Left out: rise of log loss"))
+    basis = report.basis
+    caption = (
+        f"Three questions to the same groups. How much does it move the scores (SHAP, {count(basis.shap_rows)} rows)? What does the "
+        f"trained model lose when the group’s values come from other rows ({count(basis.sampled_rows)} rows, mean of "
+        f"{basis.n_repeats} shuffles)? What do models lose that never see it? Whiskers are 95 % intervals; a pale bar’s interval "
+        "holds zero. About one interval in twenty misses the truth."
+    )
+    rows: list[list[str | Cell]] = [
+        [
+            group.name,
+            Cell(percent(group.share), f"{number(group.shap, decimals=margin)} margin", share=group.share),
+            _gap_cell(group.permutation, permuted),
+            _gap_cell(group.ablation, ablated) if group.ablation else Cell("not tested", tone="muted"),
+            Cell(VERDICTS[group.verdict][0], tone=_verdict_tone(group)),
+            VERDICTS[group.verdict][1],
+        ]
+        for group in groups
+    ]
+    header = ["group", "share of SHAP", "shuffled", "left out", "verdict", "what it means"]
+    heading = (
+        "The same in figures, and what to do. Shuffled and left out: rise of the log loss. “Adds nothing” leaves room for no more than a "
+        "twentieth of the model’s gain over the base rate."
+    )
+    return Section(
+        "Which evidence carries it", [Figure(charts, caption), Table(heading, header, rows, words=(0, 4, 5))]
+    )
+
+
+def _gap_bar(name: str, gap: Gap, places: int) -> Bar:
+    text = interval(gap.value, gap.low, gap.high, decimals=places)
+    return Bar(name, gap.value, gap.low, gap.high, text, muted=gap.sign == 0)
+
+
+def _verdict_tone(group: GroupFinding) -> Tone:
+    if group.verdict in ("keep", "used"):
+        return "good"
+    return "bad" if group.verdict in ("harmful", "misused") else "muted"
+
+
+def _columns_table(report: ImportanceReport) -> Table:
+    """The strongest columns; runs of coordinates stand as one row."""
+    runs = report.coordinates.rename({"coordinates": "column"})
+    alone = runs.group_by("group").agg(n=pl.len())
+    runs = runs.join(alone, on="group", how="left").with_columns(
+        column=pl.when(pl.col("n") == 1).then(pl.col("group")).otherwise(pl.col("column"))
+    )
+    runs_of = coordinate_runs(
+        [Column(name, group) for name, group in report.columns.select("column", "group").iter_rows()]
+    )
+    single = (
+        report.columns.with_row_index()
+        .filter(~pl.col("index").is_in([i for _, run in runs_of for i in run]))
+        .drop("index")
+    )
+    total = max(float(report.columns["gain"].sum()), 1e-300)
+    shown = pl.concat(
+        [single.head(TOP_COLUMNS).with_columns(columns=pl.lit(1, pl.Int64)), runs.drop("n")], how="diagonal"
+    )
+    shown = shown.sort("shap", descending=True, maintain_order=True)
+    top = max([*shown["shap"], 1e-300])
+    places = decimals_to_scale(top)
+    rows: list[list[str | Cell]] = [
+        [
+            row["column"] if row["columns"] == 1 else f"{row['column']}: {row['columns']} coordinates",
+            row["group"],
+            Cell(number(row["shap"], decimals=places), share=row["shap"] / top),
+            percent(row["gain"] / total, decimals=1),
+        ]
+        for row in shown.iter_rows(named=True)
+    ]
+    left = max(single.height - TOP_COLUMNS, 0)
+    more = f" {count(left)} weaker ones are not shown; all are in the report’s frame." if left else ""
+    caption = (
+        f"The {count(min(single.height, TOP_COLUMNS))} columns that move the scores most.{more} SHAP: mean size of the contribution to "
+        "the margin; gain: share of all loss reduction in training. Coordinates of an embedding mean nothing one by one and stand as "
+        "one, with the SHAP of their sum."
+    )
+    return Table(caption, ["column", "group", "mean |SHAP|", "gain"], rows, words=(0, 1))
+
+
+def _calibration_section(report: ImportanceReport) -> Section:
+    parts = report.calibration.partition_by("class", maintain_order=True)
+    drawn = parts if len(parts) <= CLASSES_DRAWN + 1 else parts[:1]
+    charts = [_calibration_chart(part) for part in drawn]
+    first = parts[0]["class"][0]
+    of = "the class that each row is predicted as" if first == PREDICTED_CLASS else f"“{first}”"
+    text = (
+        f"When the model says 30 %, is it right 30 % of the time? The probability of {of} is off by "
+        f"{number(100 * report.expected_calibration_error, decimals=1)} percentage points on average (expected calibration error)."
+    )
+    caption = (
+        "Points: bins of equally many rows. On the dashed line, predicted and observed agree; above it, the model says too little, "
+        "below it too much. Whiskers: 95 % Wilson intervals, rows taken as independent."
+    )
+    rows: list[list[str | Cell]] = [
+        [
+            percent(row["mean_predicted"], decimals=1),
+            Cell(percent(row["observed"], decimals=1), f"{span(100 * row['low'], 100 * row['high'], decimals=1)} %"),
+            count(row["rows"]),
+        ]
+        for row in parts[0].iter_rows(named=True)
+    ]
+    table = Table(f"The probability of {of}, in figures.", ["mean predicted", "observed", "rows"], rows, words=())
+    return Section("Can the probabilities be taken at their word?", [Text([text]), Figure(charts, caption), table])
+
+
+def _calibration_chart(part: pl.DataFrame) -> Markup:
+    series = Series(
+        "observed",
+        part["mean_predicted"].to_list(),
+        part["observed"].to_list(),
+        part["low"].to_list(),
+        part["high"].to_list(),
+    )
+    name = part["class"][0]
+    title = "Right when sure?" if name == PREDICTED_CLASS else f"Observed share of “{name}”"
+    return line_chart(
+        [series], title=title, x_label="mean predicted probability", y_label="observed share", diagonal=True, height=320
+    )
+
+
+def _basis(report: ImportanceReport) -> dict[str, str]:
+    """What the numbers rest on, as facts."""
+    basis = report.basis
+    facts = {"rows": count(basis.rows)}
+    if len(report.classes) <= 12:
+        facts["rows of each class"] = ", ".join(
+            f"{label}: {count(rows)}" for label, rows in zip(report.classes, basis.class_rows, strict=True)
+        )
+    else:
+        facts["classes"] = count(len(report.classes))
+    if basis.row_groups is None:
+        facts["resampled by"] = "row"
+        facts["rows of permutation and ablation"] = count(basis.sampled_rows)
+    else:
+        facts["resampled by"] = f"group, {count(basis.row_groups)} of them"
+        facts["rows of permutation and ablation"] = (
+            f"{count(basis.sampled_rows)}, of {count(basis.sampled_row_groups or 0)} groups"
+        )
+    facts["rows of SHAP"] = count(basis.shap_rows)
+    facts["shuffles of each group"] = count(basis.n_repeats)
+    facts["folds of the ablation"] = (
+        count(basis.ablation_folds) if basis.ablation_folds else f"none: {basis.no_ablation}"
+    )
+    facts["boosting rounds"] = count(basis.rounds)
+    return facts

@@ -1,0 +1,161 @@
+"""The frames of an importance report, each from ready predictions or a trained booster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from hybrid.boosters.base import Booster
+from hybrid.importance import OnStep, coordinate_runs, mean_shap, permutation_rises, row_losses
+from hybrid.matrix import FeatureMatrix
+from hybrid.metrics import Bootstrap, Interval
+
+MODEL = "model"
+BASE_RATE = "base rate"
+
+_COMPARED = {
+    "metric": pl.String,
+    "value": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "difference": pl.Float64,
+    "difference_low": pl.Float64,
+    "difference_high": pl.Float64,
+}
+
+
+def metric_names(n_classes: int) -> list[str]:
+    """The metrics that a report shows."""
+    return ["log_loss", "roc_auc", "average_precision"] if n_classes == 2 else ["log_loss", "accuracy"]
+
+
+def base_rate(y: np.ndarray, n_classes: int) -> np.ndarray:
+    """The probabilities of one who knows the classes' shares in these rows and nothing else, float64 of shape (n_rows, n_classes)."""
+    shares = np.bincount(y, minlength=n_classes) / len(y)
+    return np.tile(shares, (len(y), 1))
+
+
+def comparison(
+    kind: str, y: np.ndarray, probas: Mapping[str, np.ndarray], groups: np.ndarray | None, random_state: int
+) -> pl.DataFrame:
+    """Metrics of several models with intervals, and their paired differences to the first model.
+
+    Parameters
+    ----------
+    kind : str
+        Name of the first column, which holds the models' names.
+    y : numpy.ndarray of int64, shape (n_rows,)
+    probas : mapping of str to numpy.ndarray of shape (n_rows, n_classes)
+    groups : numpy.ndarray of int64, shape (n_rows,), optional
+        What is resampled as one.
+    random_state : int
+
+    Returns
+    -------
+    polars.DataFrame
+        ``{kind}, metric, value, low, high, difference, difference_low, difference_high``.
+    """
+    reference = next(iter(probas))
+    names = metric_names(probas[reference].shape[1])
+    table = Bootstrap(y, probas, names, groups=groups, random_state=random_state)
+    alone = _one_unit(y, groups)
+    rows = []
+    for model in probas:
+        for name in names:
+            value, gap = table.interval(model, name), table.difference(model, reference, name)
+            rows.append((model, name, value.value, *_ends(value, alone), gap.value, *_ends(gap, alone)))
+    return pl.DataFrame(rows, schema={kind: pl.String, **_COMPARED}, orient="row")
+
+
+def no_comparison(kind: str) -> pl.DataFrame:
+    """The empty frame of `comparison`."""
+    return pl.DataFrame(schema={kind: pl.String, **_COMPARED})
+
+
+def attribution_tables(
+    booster: Booster, matrix: FeatureMatrix, on_step: OnStep | None
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """SHAP and gain: of groups (``group, shap, shap_share``), of columns, and of runs of coordinates."""
+    runs = coordinate_runs(matrix.columns)
+    shap = mean_shap(booster, matrix, [*map(matrix.positions, matrix.groups), *(p for _, p in runs)], on_step)
+    of_groups, of_runs = np.split(shap.sets, [len(matrix.groups)])
+    gain = booster.gain()
+    groups = pl.DataFrame({"group": list(matrix.groups), "shap": of_groups}).with_columns(
+        shap_share=pl.col("shap") / max(of_groups.sum(), np.finfo(np.float64).tiny)
+    )
+    columns = pl.DataFrame(
+        {
+            "column": [column.name for column in matrix.columns],
+            "group": [column.group for column in matrix.columns],
+            "gain": gain,
+            "shap": shap.columns,
+        }
+    )
+    coordinates = pl.DataFrame(
+        {
+            "coordinates": [stem for stem, _ in runs],
+            "group": [matrix.columns[positions[0]].group for _, positions in runs],
+            "columns": [len(positions) for _, positions in runs],
+            "gain": [float(gain[positions].sum()) for _, positions in runs],
+            "shap": of_runs,
+        },
+        schema={
+            "coordinates": pl.String,
+            "group": pl.String,
+            "columns": pl.Int64,
+            "gain": pl.Float64,
+            "shap": pl.Float64,
+        },
+    )
+    return tuple(t.sort("shap", descending=True, maintain_order=True) for t in (groups, columns, coordinates))  # type: ignore[return-value]
+
+
+def permutation_table(
+    booster: Booster,
+    matrix: FeatureMatrix,
+    y: np.ndarray,
+    groups: np.ndarray | None,
+    *,
+    n_repeats: int,
+    random_state: int,
+    on_step: OnStep | None,
+) -> pl.DataFrame:
+    """``group, permutation, permutation_low, permutation_high``: the rise of the log loss when a group is permuted."""
+    intact = row_losses(y, booster.predict_proba(matrix))
+    rises = permutation_rises(
+        booster, matrix, y, intact, n_repeats=n_repeats, random_state=random_state, on_step=on_step
+    )
+    # A mean of losses is the loss of a geometric mean of probabilities. Written as "the true class, or another", the rises go through the
+    # one bootstrap that all intervals come from.
+    losses = {"intact": intact, **{f"without {group}": intact + rise for group, rise in rises.items()}}
+    probas = {name: np.column_stack([-np.expm1(-loss), np.exp(-loss)]) for name, loss in losses.items()}
+    table = Bootstrap(np.ones(len(y), dtype=np.int64), probas, ["log_loss"], groups=groups, random_state=random_state)
+    alone = _one_unit(y, groups)
+    rows = []
+    for group in rises:
+        rise = table.difference(f"without {group}", "intact", "log_loss")
+        rows.append((group, rise.value, *_ends(rise, alone)))
+    names = ("permutation", "permutation_low", "permutation_high")
+    return pl.DataFrame(rows, schema={"group": pl.String, **dict.fromkeys(names, pl.Float64)}, orient="row")
+
+
+def why_no_ablation(y: np.ndarray, wanted_folds: int, n_units: int) -> str:
+    """The reason that no ablation can be made, or nothing."""
+    if wanted_folds == 0:
+        return "it was switched off (ablation_folds=0)"
+    if n_units < 2:
+        return "the rows form a single group, which no folds can split"
+    if len(np.unique(y)) < 2:
+        return "the rows hold one class only, from which nothing can be learned"
+    return ""
+
+
+def _one_unit(y: np.ndarray, groups: np.ndarray | None) -> bool:
+    """Whether there is but one thing to resample, so that an interval would have no width and mean nothing."""
+    return len(y if groups is None else np.unique(groups)) < 2
+
+
+def _ends(interval: Interval, alone: bool) -> tuple[float, float]:
+    return (np.nan, np.nan) if alone else (interval.low, interval.high)
