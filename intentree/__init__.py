@@ -1,0 +1,1 @@
+"""The command line of Intentree: one TOML file, one file a verb."""
