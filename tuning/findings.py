@@ -1,0 +1,242 @@
+"""What a study says: its answer in words, what each group of columns was worth, and what to try next."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+from scipy import stats
+
+from hybrid.numerals import count, decimals_for, number, percent
+from tuning.distributions import SWITCH
+from tuning.objective import TrialResult
+
+if TYPE_CHECKING:
+    from tuning.study import Study
+
+FEWEST_FOR_IMPORTANCE = 10
+_FEWEST_A_SIDE = 3
+_NATURAL_ENDS = {("subsample", 1.0), ("colsample", 1.0), ("reg_alpha", 0.0)}
+_EDGE = 0.05
+
+
+@dataclass(frozen=True)
+class Switch:
+    """Finished trials with a group of columns against those without it.
+
+    Parameters
+    ----------
+    group : str
+    n_with, n_without : int
+    mean_with, mean_without : float
+        NaN where there are none.
+    cost, low, high : float
+        How much worse the value is without the group, other groups equal, and its 95 % interval; above zero where the group helps.
+        NaN where a side has fewer than three trials.
+    """
+
+    group: str
+    n_with: int
+    n_without: int
+    mean_with: float
+    mean_without: float
+    cost: float
+    low: float
+    high: float
+
+
+def metric_words(study: Study) -> str:
+    """The metric as a reader says it."""
+    name = study.task.metric.name
+    return {"roc_auc": "ROC AUC", "f1_macro": "macro F1"}.get(name, name.replace("_", " "))
+
+
+def finished(study: Study) -> list[FrozenTrial]:
+    """Finished trials, best first; the earlier first among equals."""
+    trials = study.optuna_study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return sorted(trials, key=lambda trial: (loss(study, trial.value), trial.number))
+
+
+def loss(study: Study, value: float | None) -> float:
+    """A value turned so that lower is better."""
+    assert value is not None
+    return -value if study.task.metric.greater_is_better else value
+
+
+def own_trial(study: Study) -> FrozenTrial | None:
+    """The finished trial that had the model's own settings, if there is one."""
+    start = study.space.start(study.task.model)
+    if start is None:
+        return None
+    same = [t for t in finished(study) if all(t.params.get(name, value) == value for name, value in start.items())]
+    return same[0] if same else None
+
+
+def importance(study: Study) -> dict[str, float]:
+    """Share of each searched parameter in what tells the best tenth of trials from all, by PED-ANOVA; empty where trials are few.
+
+    The switches of groups are left to `switches`.
+    """
+    trials = finished(study)
+    searched = [name for name, values in study.space.items() if not values.single() and not name.startswith(SWITCH)]
+    if len(trials) < FEWEST_FOR_IMPORTANCE or not searched or len({trial.value for trial in trials}) == 1:
+        return {}
+    return optuna.importance.get_param_importances(study.optuna_study, params=searched)
+
+
+def switches(study: Study) -> list[Switch]:
+    """Every group that the space switches, the costliest to leave out first."""
+    table = study.trials.filter(state="COMPLETE")
+    searched = [name for name, values in study.space.items() if name.startswith(SWITCH) and not values.single()]
+    if not searched:
+        return []
+    values = table["value"].to_numpy()
+    off = ~table.select(searched).to_numpy()
+    costs = _costs(-values if study.task.metric.greater_is_better else values, off)
+    found = [
+        Switch(
+            name.removeprefix(SWITCH),
+            int((~left_out).sum()),
+            int(left_out.sum()),
+            float(values[~left_out].mean()) if not left_out.all() else math.nan,
+            float(values[left_out].mean()) if left_out.any() else math.nan,
+            *cost,
+        )
+        for name, left_out, cost in zip(searched, off.T, costs, strict=True)
+    ]
+    return sorted(found, key=lambda switch: math.inf if math.isnan(switch.cost) else -switch.cost)
+
+
+def _costs(losses: np.ndarray, off: np.ndarray) -> list[tuple[float, float, float]]:
+    """Cost of leaving each group out with its 95 % interval, by least squares on all switches at once.
+
+    The search tries good combinations more often, so a plain difference of means would blame a group for the company it was in.
+    """
+    used = np.flatnonzero(np.minimum(off.sum(axis=0), (~off).sum(axis=0)) >= _FEWEST_A_SIDE)
+    design = np.column_stack([np.ones(len(losses)), off[:, used]])
+    costs = [(math.nan, math.nan, math.nan)] * off.shape[1]
+    freedom = len(losses) - design.shape[1]
+    if freedom < 1 or np.linalg.matrix_rank(design) < design.shape[1]:
+        return costs
+    inverse = np.linalg.inv(design.T @ design)
+    fitted = inverse @ design.T @ losses
+    variance = ((losses - design @ fitted) ** 2).sum() / freedom
+    margins = stats.t.ppf(0.975, freedom) * np.sqrt(variance * inverse.diagonal())
+    for i, cost, margin in zip(used, fitted[1:], margins[1:], strict=True):
+        costs[i] = (float(cost), float(cost - margin), float(cost + margin))
+    return costs
+
+
+def answer(study: Study) -> list[str]:
+    """The opening paragraphs."""
+    trials, words, folds = finished(study), metric_words(study), len(study.task.folds)
+    best, own = trials[0], own_trial(study)
+    first = (
+        f"The best of {count(len(trials))} finished trials has a {words} of {number(study.best_value)} (trial {best.number}), "
+        f"the mean over {folds} {study.task.cv} fold{'s' if folds > 1 else ''}."
+    )
+    if own is not None and own.number == best.number:
+        first += " Those are the model’s own settings: no other trial was better."
+    elif own is not None and own.value is not None:
+        gain = loss(study, own.value) - loss(study, best.value)
+        better = sum(
+            loss(study, b) < loss(study, o)
+            for b, o in zip(TrialResult.of(best).values, TrialResult.of(own).values, strict=True)
+        )
+        relative = f", {percent(gain / abs(own.value), decimals=1)}" if own.value else ""
+        first += (
+            f" The model’s own settings have {number(own.value)}: the search gains {number(gain)}{relative}, "
+            f"and is better on {better} of {folds} folds."
+        )
+    ranked = list(importance(study).items())[:3]
+    off = study.best_params["without"]
+    second = f"The best trial leaves out {_listed(off)}." if off else "The best trial reads all groups of columns."
+    needed = [s for s in switches(study) if s.low > 0]
+    if needed:
+        costs = _listed([f"{s.group} ({number(s.cost, decimals=decimals_for([s.high - s.low]))})" for s in needed])
+        second += f" Trials without these were clearly worse, by so much: {costs}."
+    if ranked:
+        second += (
+            f" Parameters that told the best trials from others: {_listed([f'{n} ({percent(s)})' for n, s in ranked])}."
+        )
+    return [
+        first,
+        second,
+        "The best of many trials is flattered by chance. Before you quote a figure, score study.best_model() on rows that no trial saw.",
+    ]
+
+
+def advice(study: Study) -> list[tuple[str, str]]:
+    """What to try next, each with its reason."""
+    trials, total = finished(study), study.trials.height
+    best = trials[0]
+    points, searched = [], sum(not values.single() for values in study.space.values())
+    ended = [name for name in study.space if _end(study, name, best) is not None]
+    for name in ended:
+        points.append(
+            (
+                f"Widen {name}.",
+                f"The best trial lies at the {_end(study, name, best)} end of {study.space.described()[name]}.",
+            )
+        )
+    limit = study.task.model.n_estimators
+    if max(TrialResult.of(best).rounds) >= limit and study.task.model.early_stopping_rounds is not None:
+        points.append(
+            (
+                "Allow more rounds.",
+                f"The best trial was still improving when it had used all {count(limit)} rounds of n_estimators.",
+            )
+        )
+    since = total - 1 - best.number
+    if total < 30:
+        points.append(("Run more trials.", f"{count(total)} are few for {searched} parameters."))
+    elif since < total / 5:
+        points.append(
+            (
+                "Run more trials.",
+                f"The best one came {count(since)} before the last: the search was still finding better.",
+            )
+        )
+    else:
+        points.append(("More trials may not pay.", f"The last {count(since)} of {count(total)} found nothing better."))
+    idle = [s.group for s in switches(study) if s.low <= 0]
+    if idle:
+        points.append(
+            (
+                f"Ask whether {_listed(idle)} {'is' if len(idle) == 1 else 'are'} worth computing.",
+                "Trials without were not clearly worse. Confirm it with the ablation of model.report, which refits on equal terms.",
+            )
+        )
+    failed = study.trials.filter(state="FAIL").height
+    if failed:
+        points.append(
+            (
+                f"{count(failed)} trials failed.",
+                "The log has each error once; an interrupted trial counts as failed too.",
+            )
+        )
+    return points
+
+
+def _end(study: Study, name: str, trial: FrozenTrial) -> str | None:
+    """Which end of a parameter's range a trial lies at, if that end could be moved."""
+    values, value = study.space[name], trial.params.get(name)
+    if value is None or values.single() or isinstance(value, str | bool):
+        return None
+    if isinstance(values, CategoricalDistribution):
+        return "upper" if name == "coordinates" and value == max(values.choices) else None  # type: ignore[type-var]  # whole numbers
+    assert isinstance(values, FloatDistribution | IntDistribution)
+    scale = math.log if values.log else float
+    place = (scale(value) - scale(values.low)) / (scale(values.high) - scale(values.low))
+    if place <= _EDGE and (name, values.low) not in _NATURAL_ENDS:
+        return "lower"
+    return "upper" if place >= 1 - _EDGE and (name, values.high) not in _NATURAL_ENDS else None
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
