@@ -89,7 +89,9 @@ def _successors(timeline: Timeline, column: str) -> tuple[np.ndarray, np.ndarray
     """Which events have a value, their positions, and the time of the next event of the same key and value; computed once."""
     place = (Distinct, column)
     if place not in timeline.kept:
-        target = timeline.values(column).rank("dense")
+        target = timeline.values(column)
+        # Hashing strings to codes is several times faster than ranking them; which code a string gets does not matter.
+        target = target.cast(pl.Categorical).to_physical() if target.dtype == pl.String else target.rank("dense")
         known = target.is_not_null().to_numpy()
         held = np.flatnonzero(known)
         codes, values = timeline.codes[held], target.drop_nulls().to_numpy().astype(np.int64)

@@ -128,6 +128,7 @@ class MatrixBuilder:
         self.categories = fit_categories(examples, evidence.categorical, "examples")
         if evidence.behavior is not None:
             evidence.behavior.fit(events)
+            evidence.behavior.check_examples(examples)  # time zones can be compared only now
             if evidence.recent_interest:
                 self.interest = self._interest(to_polars(events, "events"))
         embedded = self._embed(examples, progress)

@@ -19,7 +19,7 @@ from hybrid.texts import role_text
 
 GROUP = "recent interest"
 _USER, _TEXT = "user", "text"
-_BLOCK = 8_192
+_FLOATS = 2**24  # numbers in one intermediate array: 64 MiB
 
 
 @dataclass(frozen=True)
@@ -70,23 +70,62 @@ class RecentInterest:
         times = microseconds(examples[behavior.log.timestamp], "examples").to_numpy()
         standing = timeline.stand(users, Moments(times))
         first, stop = standing.give(standing.start(Window.all())), standing.give(standing.stop)
-        text_at = held.index[timeline.rows]
-        measured = torch.full((len(times), 2), float("nan"), device=candidates.vectors.device)
+        text_at = torch.from_numpy(held.index[timeline.rows])
+        # Rows that see the same events (a user at one moment, with many candidates) share one history.
+        # A user without an event yet stops where another user's events end, so those are told apart.
+        seen = stop > first
+        ends, row, history = np.unique(np.where(seen, stop, 0), return_index=True, return_inverse=True)
         ages = np.arange(self.n_events)
-        weights = torch.from_numpy(0.5 ** (ages * 4 / self.n_events)).float().to(measured.device)
-        for start in range(0, len(times), _BLOCK):
-            rows = slice(start, min(start + _BLOCK, len(times)))
-            places = stop[rows, None] - 1 - ages
-            present = torch.from_numpy(places >= first[rows, None]).to(measured.device)
-            recent = held.vectors[torch.from_numpy(text_at.take(places, mode="clip")).to(measured.device)]
-            candidate = candidates.vectors[torch.from_numpy(candidates.index[rows]).to(measured.device)]
-            cosines = torch.einsum("ned,nd->ne", recent, candidate)
-            mean = torch.einsum("ned,ne->nd", recent, present * weights)
-            length = mean.norm(dim=1).clamp_min(1e-9)
-            seen = present.any(dim=1)
-            measured[rows, 0] = torch.where(seen, (mean * candidate).sum(dim=1) / length, torch.nan)
-            measured[rows, 1] = torch.where(seen, cosines.masked_fill(~present, -1.0).amax(dim=1), torch.nan)
+        places = ends[:, None] - 1 - ages
+        present = torch.from_numpy(places >= first[row, None])
+        recent = (
+            text_at[torch.from_numpy(np.maximum(places, 0))]
+            if len(text_at)
+            else torch.zeros(places.shape, dtype=torch.int64)
+        )
+        weights = present * torch.from_numpy(0.5 ** (ages * 4 / self.n_events)).float()
+        cosine = self._to_mean(held, recent, weights, candidates, torch.from_numpy(history))
+        largest = self._to_nearest(held, recent, present, candidates, torch.from_numpy(history))
+        unseen = torch.from_numpy(~seen).to(cosine.device)
+        measured = torch.stack([cosine, largest], dim=1).masked_fill(unseen[:, None], torch.nan)
         return FeatureMatrix(measured if measured.is_cuda else measured.numpy(), interest_columns())
+
+    def _to_mean(
+        self, held: Embedded, recent: torch.Tensor, weights: torch.Tensor, candidates: Embedded, history: torch.Tensor
+    ) -> torch.Tensor:
+        """Cosine of each row's candidate to the weighted mean of its history."""
+        device = held.vectors.device
+        means = torch.empty((len(recent), held.vectors.shape[1]), device=device)
+        step = max(1, _FLOATS // (self.n_events * held.vectors.shape[1]))
+        for start in range(0, len(recent), step):
+            block = slice(start, start + step)
+            means[block] = torch.einsum("ned,ne->nd", held.vectors[recent[block].to(device)], weights[block].to(device))
+        means /= means.norm(dim=1, keepdim=True).clamp_min(1e-9)
+        index = torch.from_numpy(candidates.index)
+        cosine = torch.empty(len(index), device=device)
+        step = max(1, _FLOATS // held.vectors.shape[1])
+        for start in range(0, len(index), step):
+            block = slice(start, start + step)
+            cosine[block] = (means[history[block].to(device)] * candidates.vectors[index[block].to(device)]).sum(dim=1)
+        return cosine
+
+    def _to_nearest(
+        self, held: Embedded, recent: torch.Tensor, present: torch.Tensor, candidates: Embedded, history: torch.Tensor
+    ) -> torch.Tensor:
+        """Largest cosine of each row's candidate to any item of its history, from the cosines of distinct texts, a slab at a time."""
+        device = held.vectors.device
+        index = torch.from_numpy(candidates.index)
+        largest = torch.full((len(index),), -1.0, device=device)
+        slab = max(1, _FLOATS // max(1, len(held.vectors)))
+        for low in range(0, len(candidates.vectors), slab):
+            cosines = candidates.vectors[low : low + slab] @ held.vectors.T
+            inside = torch.nonzero((index >= low) & (index < low + slab))[:, 0]
+            for rows in inside.split(max(1, _FLOATS // self.n_events)):
+                past = recent[history[rows]].to(device)
+                found = cosines[(index[rows] - low).to(device)[:, None], past]
+                absent = ~present[history[rows]].to(device)
+                largest[rows.to(device)] = found.masked_fill(absent, -1.0).amax(dim=1)
+        return largest
 
 
 def interest_columns() -> tuple[Column, ...]:

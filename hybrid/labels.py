@@ -44,12 +44,12 @@ def encode(labels: np.ndarray, classes: np.ndarray | None, what: str) -> tuple[n
     if classes is None:
         classes, codes = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
-            raise LabelError(f"{what} holds one class only, {classes[0]!r}; a classifier needs two")
+            raise LabelError(f"{what} holds one class only, {classes.tolist()[0]!r}; a classifier needs two")
         return classes, codes.astype(np.int64)
     codes = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
     unknown = classes[codes] != labels
     if unknown.any():
-        raise LabelError(f"{what} holds the label {labels[unknown][0]!r}, which the training labels lack")
+        raise LabelError(f"{what} holds the label {labels[unknown].tolist()[0]!r}, which the training labels lack")
     return classes, codes.astype(np.int64)
 
 

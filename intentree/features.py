@@ -1,0 +1,58 @@
+"""`intentree features`: behaviour features of the examples, as of each, into one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from intentree.options import StudyFile
+from intentree.toml_file import read_config
+
+
+def features(
+    study: StudyFile,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File, in place of [output] features.")] = None,
+) -> None:
+    """Compute the behaviour features of all examples, as of each.
+
+    Writes one file (.parquet, .csv or .ndjson): a row an example, train, valid and test one after the other, with the
+    columns `split`, the id columns (without any: keys and timestamp), the label and one column a feature.
+    """
+    config = read_config(study)
+    import polars as pl
+
+    from features.frames import require_columns
+    from intentree.errors import ConfigError
+    from intentree.inputs import declared_behavior, read_events, read_examples
+    from intentree.outputs import require_table_place, write_table
+    from intentree.printing import print_lines
+    from intentree.progress import shown_progress
+
+    config.require("examples", "behavior")
+    target = output or config.output.features
+    require_table_place(target)
+    behavior = declared_behavior(config)
+    assert behavior is not None
+    assert config.examples is not None
+    splits = {split: read_examples(config, split) for split in ("train", "valid", "test")}
+    given = {split: examples for split, examples in splits.items() if examples is not None}
+    total = sum(examples.frame.height for examples in given.values())
+    ids = [config.examples.id] if isinstance(config.examples.id, str) else list(config.examples.id)
+    carried = list(dict.fromkeys([*(ids or [*behavior.key_columns(), behavior.log.timestamp]), config.examples.label]))
+    behavior.fit(read_events(config))
+    twice = {"split", *behavior.get_feature_names_out()} & set(carried)
+    if twice:
+        raise ConfigError(f"column {min(twice)!r} of the examples has the name of a column to be written; rename it")
+    parts, done = [], 0
+    with shown_progress() as progress:
+        for split, examples in given.items():
+            require_columns(examples.frame, carried, f"{split} examples")
+            kept = examples.frame.select(pl.lit(split).alias("split"), *carried)
+            parts.append(kept.hstack(behavior.transform(examples.frame)))
+            done += examples.frame.height
+            progress("features", done, total)
+    table = pl.concat(parts, how="vertical_relaxed")
+    write_table(table, target)
+    print_lines(f"{table.height:,} examples with {len(behavior.columns()):,} features: {target}")

@@ -1,0 +1,13 @@
+"""Arguments and options that verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.TOML", help="The TOML file that declares everything.")]
+ArtifactOption = Annotated[
+    Path | None, typer.Option("--artifact", help="Folder of the artifact, in place of [output] artifact.")
+]

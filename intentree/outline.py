@@ -1,0 +1,111 @@
+"""The TOML file in short, for the help of each verb; `examples/study.toml` is the long form.
+
+A line that is commented out shows a key's default.
+"""
+
+from __future__ import annotations
+
+TABLES = {
+    "events": """\
+[events]                         # the event log: its files, and features.EventLog's columns
+path = "events/*.parquet"        # Parquet, CSV or NDJSON; a path, a pattern or a list
+timestamp = "ts"
+user = "user_id"                 # user, item, query, session, event: name those that there are
+item = "item_id"
+query = "query"
+session = "session_id"
+event = "event"
+values = ["price"]               # numeric columns to sum""",
+    "examples": """\
+[examples]                       # the rows; keys and timestamp are named as in the log
+train = "train.parquet"
+label = "bought"
+valid = "valid.parquet"          # optional: stops the boosting early
+test = "test.parquet"            # optional: metrics and report
+id = ["request_id"]              # optional: columns that say which row is which
+weight = "weight"                # optional: sample weights
+groups = "user_id"               # optional: rows of one group stay in one fold""",
+    "behavior": """\
+[behavior]                       # features.BehaviorFeatures; optional, as of each example
+keys = ["user", "item", "query", ["user", "item"]]
+windows = ["1d", "7d", "30d", "all"]
+events = ["impression", "click", "purchase"]
+rates = { ctr = ["click", "impression"] }
+distinct = ["item"]
+#recency = true
+#gap = true""",
+    "encoder": """\
+[encoder]                        # hybrid.TextEncoder; optional
+#model = "all-MiniLM-L6-v2"      # a name on the Hugging Face hub, or a folder
+prompts = { query = "query: " }  # by role
+dim = 256                        # Matryoshka encoders
+#batch_size = 64
+#store = "default"               # or a folder, or { folder = "...", max_bytes = 1_000_000_000 }, or false""",
+    "model": """\
+[model]                          # hybrid.HybridClassifier
+text = { query = "query", item = ["title", "description"] }
+categorical = ["category"]
+numeric = ["price"]
+#booster = "xgboost"             # or "lightgbm"
+#device = "auto"                 # "cpu", "cuda"
+#coordinates = 32                # of each role's embedding; 0 for none
+#reduction = "pca"               # or "truncate"
+#recent_interest = 0             # how many of the user's last events
+#without = []                    # groups to leave out, such as ["item text"]
+#n_estimators = 1000
+#learning_rate = 0.05
+#max_depth = 6
+#min_child_weight = 1.0
+#subsample = 1.0
+#colsample = 1.0
+#reg_lambda = 1.0
+#reg_alpha = 0.0
+#max_bin = 256
+#early_stopping_rounds = 50      # false: always n_estimators rounds
+#eval_metric = "log_loss"        # "roc_auc", "average_precision", "accuracy"
+class_weight = "balanced"        # or { yes = 3, no = 1 }
+booster_params = { gamma = 0.5 } # the library's own
+#random_state = 0
+n_jobs = 4                       # default: all cores""",
+    "tune": """\
+[tune]                           # tuning.tune
+#cv = "time"                     # "group", "stratified"
+#folds = 3
+#metric = "log_loss"
+#n_trials = 100                  # more trials of the study at each run
+timeout = "2h"                   # default: none
+storage = "sqlite:///study.db"   # kept, so that the study goes on; default: in memory
+#study_name = "intentree"
+#n_workers = 1                   # trials at a time
+time = "ts"                      # column for cv = "time"; default: the log's timestamp
+#random_state = 0
+space = { max_depth = { low = 3, high = 8 }, booster = ["xgboost"], subsample = 0.8, "use item text" = true }""",
+    "score": """\
+[score]                          # hybrid.score_parquet
+inputs = "candidates/*.parquet"
+output = "scores/"
+id_columns = ["request_id"]      # carried into the output
+events = "recent/*.parquet"      # in place of the artifact's log
+#batch_rows = 65_536""",
+    "report": """\
+[report]                         # HybridClassifier.report
+groups_of_rows = "user_id"       # resampled as one; default: the log's user
+events = "recent/*.parquet"      # in place of the artifact's log
+#max_rows = 50_000
+#title = "Which evidence mattered\"""",
+    "output": """\
+[output]
+#artifact = "artifact"
+#report = "report.html"
+#study_report = "study.html"
+#features = "features.parquet\"""",
+}
+"""Each table as one may write it."""
+
+
+def outline(*tables: str) -> str:
+    """Help text that shows tables of the TOML file, as they are (``\\b`` keeps Typer from filling the lines)."""
+    lead = (
+        "# The TOML file. Paths are relative to it; a line that begins with # shows a default; false stands for None."
+    )
+    return "\n\n".join(f"\b\n{text}" for text in (lead, *(TABLES[table] for table in tables)))
