@@ -164,8 +164,10 @@ def _probabilities(
     """Test probabilities by row of the table; the hybrid's come from files scored with the saved artifact."""
     behaviors = sorted({column.group for column in hybrid.columns_ if column.group.endswith("behaviour")})
     probas = {
-        "text only": _fit(hybrid, {"without": behaviors}, task, progress).predict_proba(task.test),
-        "behaviour only": _fit(hybrid, {"text": None, "recent_interest": 0}, task, progress).predict_proba(task.test),
+        "text only": _fit(hybrid, {"without": [*behaviors, "query text"]}, task, progress).predict_proba(task.test),
+        "behaviour only": _fit(
+            hybrid, {"text": None, "recent_interest": 0, "without": ()}, task, progress
+        ).predict_proba(task.test),
         "hybrid": _scored(task, output, progress),
         "30-day count": _count_rates(task, hybrid),
         "base rate": _constant(float(task.train["bought"].to_numpy().mean()), task.test.height),
