@@ -27,7 +27,7 @@ class Counts(Family):
     def compute(self, key: tuple[str, ...], standing: Standing) -> Iterator[np.ndarray]:
         for event in self.events:
             for window in self.windows:
-                yield standing.give(standing.count(event, window).astype(np.int32))
+                yield standing.give(standing.count(event, window))
 
 
 @dataclass(frozen=True)

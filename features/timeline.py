@@ -21,6 +21,7 @@ from features.event_log import KIND, TIME
 from features.window import Window
 
 MICROSECONDS = 1_000_000
+_ZERO = np.zeros(1, dtype=np.int32)
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,10 @@ class Timeline:
         return self._log[column].gather(self.rows)
 
     def kinds_before(self, kind: str) -> np.ndarray:
-        """Events of a kind among the first i of the timeline, Int64 of shape (n_events + 1,)."""
+        """Events of a kind among the first i of the timeline, Int32 of shape (n_events + 1,)."""
         if kind not in self._kinds:
             matches = (self._log[KIND] == kind).fill_null(False).to_numpy()[self.rows]
-            self._kinds[kind] = np.concatenate([[0], np.cumsum(matches, dtype=np.int64)])
+            self._kinds[kind] = np.concatenate([_ZERO, np.cumsum(matches, dtype=np.int32)])
         return self._kinds[kind]
 
     def kind_times(self, kind: str) -> np.ndarray:
@@ -156,6 +157,7 @@ class Standing:
         self._bases = codes[self._order] * timeline._stride
         self._known = codes[self._order] >= 0
         self._starts: dict[Window, np.ndarray] = {}
+        self._before: dict[str, np.ndarray] = {}
 
     def _search(self, ranks: np.ndarray) -> np.ndarray:
         # An example of an unknown key would fall before the first event; keep it there, whatever its time.
@@ -178,20 +180,21 @@ class Standing:
             self._starts[window] = self._search(self._moments.ranks(self.timeline.clock, window))
         return self._starts[window]
 
-    @property
+    @cached_property
     def times(self) -> np.ndarray:
         """Times of the examples, in this standing's order."""
         return self._moments.times[self._order]
 
-    @property
+    @cached_property
     def codes(self) -> np.ndarray:
         """Key codes of the examples, in this standing's order; negative for a key without events."""
         return np.where(self._known, self._bases // self.timeline._stride, -1)
 
     def count(self, kind: str, window: Window) -> np.ndarray:
-        """Events of a kind in the window, Int64, in this standing's order."""
-        before = self.timeline.kinds_before(kind)
-        return before[self.stop] - before[self.start(window)]
+        """Events of a kind in the window, Int32, in this standing's order."""
+        if kind not in self._before:
+            self._before[kind] = self.timeline.kinds_before(kind)[self.stop]
+        return self._before[kind] - self.timeline.kinds_before(kind)[self.start(window)]
 
     def give(self, values: np.ndarray) -> np.ndarray:
         """Values from this standing's order in the examples' order."""
