@@ -37,9 +37,8 @@ def pairs(types: pl.Series, rows: int, seed: int) -> pl.DataFrame:
 def fitted(events: pl.DataFrame, types: pl.Series, rounds: int, behavior: bool) -> HybridClassifier:
     log = EventLog(item="product_type", event="event", timestamp="timestamp")
     train = pairs(types, 20_000, 1)
-    y = (train["query"].str.head(3) == train["product_type"].str.head(3)) | (
-        np.random.default_rng(0).random(20_000) < 0.2
-    )
+    alike = (train["query"].str.head(3) == train["product_type"].str.head(3)).to_numpy()
+    y = alike | (np.random.default_rng(0).random(train.height) < 0.2)
     model = HybridClassifier(
         text={"query": "query", "item": "product_type"},
         behavior=BehaviorFeatures(log, ["item"], ["7d", "30d", "all"]) if behavior else None,
@@ -79,7 +78,7 @@ def main() -> None:
         folder = Path(temporary)
         for rows, name in ((options.rows, "all"), (options.rows // 10, "tenth")):
             pairs(types, rows, 2).write_parquet(folder / f"{name}.parquet", row_group_size=BATCH)
-        sample = pl.read_parquet(folder / "tenth.parquet")
+        sample = pl.read_parquet(folder / "all.parquet")
         for behavior in (False, True):
             artifact = folder / f"artifact-{behavior}"
             fitted(events, types, options.rounds, behavior).save(artifact)
@@ -90,7 +89,7 @@ def main() -> None:
                 model.booster_.predict_proba(matrix)
             bare = sample.height / (time.perf_counter() - started)
             started = time.perf_counter()
-            score_parquet(artifact, folder / "tenth.parquet", folder / f"scores-{behavior}")
+            score_parquet(artifact, folder / "all.parquet", folder / f"scores-{behavior}")
             whole = sample.height / (time.perf_counter() - started)
             evidence = "text and behaviour" if behavior else "text"
             print(f"{evidence}: {sample.height:,} rows, {len(model.columns_)} columns, {options.rounds} rounds")

@@ -131,19 +131,21 @@ class MatrixBuilder:
             evidence.behavior.check_examples(examples)  # time zones can be compared only now
             if evidence.recent_interest:
                 self.interest = self._interest(to_polars(events, "events"))
-        embedded = self._embed(examples, progress)
+        texts = self._texts(examples)
+        embedded = self._embed(texts, progress)
         if evidence.coordinates:
             self.projections = {
                 role: Projection.fit(one.vectors, evidence.coordinates, evidence.reduction)
                 for role, one in embedded.items()
             }
-        return self._join(examples, embedded, None)
+        return self._join(examples, texts, embedded, None)
 
     def matrix(
         self, examples: pl.DataFrame, events: Frame | None = None, progress: Progress | None = None
     ) -> FeatureMatrix:
         """The matrix of checked examples; ``events`` replace the fitted log."""
-        return self._join(examples, self._embed(examples, progress), events)
+        texts = self._texts(examples)
+        return self._join(examples, texts, self._embed(texts, progress), events)
 
     def required_columns(self) -> list[str]:
         """Columns that examples must have."""
@@ -161,22 +163,25 @@ class MatrixBuilder:
         if self.interest is not None:
             self.interest = self._interest(to_polars(events, "events"))
 
-    def _embed(self, examples: pl.DataFrame, progress: Progress | None) -> dict[str, Embedded]:
+    def _texts(self, examples: pl.DataFrame) -> dict[str, pl.Series]:
+        return {role: role_text(examples, columns, "examples") for role, columns in self.evidence.text.items()}
+
+    def _embed(self, texts: Mapping[str, pl.Series], progress: Progress | None) -> dict[str, Embedded]:
         embedded = {}
-        for role, columns in self.evidence.text.items():
-            texts = role_text(examples, columns, "examples")
+        for role, text in texts.items():
             assert self.encoder is not None
             report = (
                 None if progress is None else (lambda done, total, role=role: progress(f"encode {role}", done, total))
             )
-            embedded[role] = self.encoder.encode_distinct(texts, role=role, device=self.device, progress=report)
+            embedded[role] = self.encoder.encode_distinct(text, role=role, device=self.device, progress=report)
         return embedded
 
-    def _join(self, examples: pl.DataFrame, embedded: dict[str, Embedded], events: Frame | None) -> FeatureMatrix:
+    def _join(
+        self, examples: pl.DataFrame, texts: dict[str, pl.Series], embedded: dict[str, Embedded], events: Frame | None
+    ) -> FeatureMatrix:
         evidence = self.evidence
         parts = [self.projections[role].apply(one, role) for role, one in embedded.items() if role in self.projections]
         if len(embedded) > 1:
-            texts = {role: role_text(examples, columns, "examples") for role, columns in evidence.text.items()}
             parts.append(match(list(embedded), embedded, texts))
         if evidence.behavior is not None:
             parts.append(behavior_matrix(evidence.behavior, examples, events))

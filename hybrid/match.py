@@ -14,7 +14,7 @@ from hybrid.matrix import Column, FeatureMatrix
 from hybrid.texts import tokens
 
 GROUP = "text match"
-_BLOCK = 65_536
+_BLOCK = 2_048  # rows whose vectors stay in the processor's cache
 
 
 def match_columns(roles: Sequence[str]) -> tuple[Column, ...]:

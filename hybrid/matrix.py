@@ -82,6 +82,8 @@ class FeatureMatrix:
 
     def without(self, groups: Sequence[str]) -> FeatureMatrix:
         """The matrix less the columns of ``groups``."""
+        if not set(groups) & set(self.groups):
+            return self
         keep = [i for i, column in enumerate(self.columns) if column.group not in set(groups)]
         return FeatureMatrix(self.values[:, keep], tuple(self.columns[i] for i in keep))
 

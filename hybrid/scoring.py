@@ -6,7 +6,8 @@ import errno
 import glob
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -18,6 +19,7 @@ from hybrid.artifact import MANIFEST, load
 from hybrid.builder import Progress
 from hybrid.classifier import HybridClassifier
 from hybrid.errors import ScoringError
+from hybrid.matrix import FeatureMatrix
 
 _MADE_FROM = b"intentree.made_from"
 
@@ -153,9 +155,8 @@ def _score_file(
                 metadata={_MADE_FROM: made_from},
             )
             with pq.ParquetWriter(temporary, schema) as writer:
-                for batch in file.iter_batches(batch_rows, columns=needed):
-                    frame = pl.DataFrame(pl.from_arrow(batch))
-                    proba = model.predict_proba(frame)
+                for batch, matrix in _matrices(model, file.iter_batches(batch_rows, columns=needed)):
+                    proba = model.booster_.predict_proba(matrix)
                     columns = [batch.column(name) for name in ids]
                     columns.append(pa.array(model.classes_[proba.argmax(axis=1)].tolist(), type=label))
                     columns += [pa.array(proba[:, i]) for i in range(proba.shape[1])]
@@ -169,6 +170,21 @@ def _score_file(
         raise ScoringError(f"{target} could not be written: {why}; finished files stay, run again to go on") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _matrices(
+    model: HybridClassifier, batches: Iterator[pa.RecordBatch]
+) -> Iterator[tuple[pa.RecordBatch, FeatureMatrix]]:
+    """Each batch with its matrix, which is built while the trees score the batch before."""
+    with ThreadPoolExecutor(1) as builder:
+        ready: tuple[pa.RecordBatch, Future[FeatureMatrix]] | None = None
+        for batch in batches:
+            upcoming = batch, builder.submit(model.matrix, pl.DataFrame(pl.from_arrow(batch)))
+            if ready is not None:
+                yield ready[0], ready[1].result()
+            ready = upcoming
+        if ready is not None:
+            yield ready[0], ready[1].result()
 
 
 def _is_complete(target: Path, made_from: bytes) -> bool:
