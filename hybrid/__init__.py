@@ -13,6 +13,7 @@ from hybrid.errors import (
     MatrixError,
     ParameterError,
     ScoringError,
+    StoreError,
 )
 from hybrid.matrix import Column, FeatureMatrix
 from hybrid.report import ImportanceReport
@@ -34,6 +35,7 @@ __all__ = [
     "MatrixError",
     "ParameterError",
     "ScoringError",
+    "StoreError",
     "TextEncoder",
     "TreeParameters",
     "load",
