@@ -111,10 +111,22 @@ class Booster(ABC):
     name: ClassVar[str]
     file_name: ClassVar[str]
 
-    columns: tuple[Column, ...]
-    n_classes: int
-    device: str
-    best_iteration: int
+    def __init__(
+        self,
+        native: Any,
+        *,
+        columns: tuple[Column, ...],
+        n_classes: int,
+        device: str,
+        best_iteration: int,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.columns = columns
+        self.n_classes = n_classes
+        self.device = device
+        self.best_iteration = best_iteration
+        self._native = native
+        self._n_jobs = n_jobs or 0
 
     @property
     def n_margins(self) -> int:

@@ -80,22 +80,7 @@ class LightGBMBooster(Booster):
     name: ClassVar[str] = "lightgbm"
     file_name: ClassVar[str] = "model.txt"
 
-    def __init__(
-        self,
-        native: lgb.Booster,
-        *,
-        columns: tuple[Column, ...],
-        n_classes: int,
-        device: str,
-        best_iteration: int,
-        n_jobs: int | None = None,
-    ) -> None:
-        self.columns = columns
-        self.n_classes = n_classes
-        self.device = device
-        self.best_iteration = best_iteration
-        self._native = native
-        self._n_jobs = n_jobs or 0
+    _native: lgb.Booster
 
     @classmethod
     def resolve_device(cls, device: str) -> str:

@@ -67,22 +67,10 @@ class XGBoostBooster(Booster):
     name: ClassVar[str] = "xgboost"
     file_name: ClassVar[str] = "model.ubj"
 
-    def __init__(
-        self,
-        native: xgb.Booster,
-        *,
-        columns: tuple[Column, ...],
-        n_classes: int,
-        device: str,
-        best_iteration: int,
-        n_jobs: int | None = None,
-    ) -> None:
-        self.columns = columns
-        self.n_classes = n_classes
-        self.device = device
-        self.best_iteration = best_iteration
-        self._native = native
-        self._n_jobs = n_jobs or 0
+    _native: xgb.Booster
+
+    def __init__(self, native: xgb.Booster, **trained: Any) -> None:
+        super().__init__(native, **trained)
         self._placed: dict[tuple[str, int], xgb.Booster] = {}
         # Travels in the model file. XGBoost itself sends such codes one way when they are binned and another way when they are not.
         self._absent_codes = {int(j): codes for j, codes in json.loads(native.attr("absent_codes") or "{}").items()}
