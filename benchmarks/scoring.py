@@ -84,13 +84,15 @@ def main() -> None:
             fitted(events, types, options.rounds, behavior).save(artifact)
             model = load(artifact)
             matrices = [model.matrix(part) for part in sample.iter_slices(BATCH)]  # warms the store as well
-            started = time.perf_counter()
-            for matrix in matrices:
-                model.booster_.predict_proba(matrix)
-            bare = sample.height / (time.perf_counter() - started)
-            started = time.perf_counter()
-            score_parquet(artifact, folder / "all.parquet", folder / f"scores-{behavior}")
-            whole = sample.height / (time.perf_counter() - started)
+            bare = whole = 0.0
+            for turn in range(3):  # in turns, the best of each: other work on the machine hits both
+                started = time.perf_counter()
+                for matrix in matrices:
+                    model.booster_.predict_proba(matrix)
+                bare = max(bare, sample.height / (time.perf_counter() - started))
+                started = time.perf_counter()
+                score_parquet(artifact, folder / "all.parquet", folder / f"scores-{behavior}-{turn}")
+                whole = max(whole, sample.height / (time.perf_counter() - started))
             evidence = "text and behaviour" if behavior else "text"
             print(f"{evidence}: {sample.height:,} rows, {len(model.columns_)} columns, {options.rounds} rounds")
             print(f"  bare booster on a ready matrix  {bare:10,.0f} rows/s")

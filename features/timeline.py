@@ -21,6 +21,9 @@ from features.event_log import KIND, TIME
 from features.window import Window
 
 MICROSECONDS = 1_000_000
+_WORTH_THREADS = (
+    200_000  # examples; below, threads cost more than they save, above all where others score at the same time
+)
 _ZERO = np.zeros(1, dtype=np.int32)
 
 
@@ -170,8 +173,9 @@ class Standing:
         return self._search(self._moments.ranks(self.timeline.clock))
 
     def locate(self, windows: Sequence[Window]) -> None:
-        """Find the starts of several windows at once; the searches release the interpreter, so they run on all cores."""
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        """Find the starts of several windows at once, on all cores where that is worth it: the searches release the interpreter."""
+        threads = os.cpu_count() if len(self._order) >= _WORTH_THREADS else 1
+        with ThreadPoolExecutor(threads) as pool:
             list(pool.map(self.start, windows))
 
     def start(self, window: Window) -> np.ndarray:

@@ -15,6 +15,7 @@ from hybrid.texts import tokens
 
 GROUP = "text match"
 _BLOCK = 2_048  # rows whose vectors stay in the processor's cache
+_TOKEN_BLOCK = 65_536
 
 
 def match_columns(roles: Sequence[str]) -> tuple[Column, ...]:
@@ -62,18 +63,22 @@ def _cosine(first: Embedded, second: Embedded) -> torch.Tensor:
 
 
 def _overlap(first: pl.Series, second: pl.Series, first_index: np.ndarray, second_index: np.ndarray) -> np.ndarray:
-    """Jaccard, covered, covers: computed once for each distinct pair of texts, float32 of shape (n_rows, 3)."""
-    pair = first_index * (int(second_index.max(initial=0)) + 1) + second_index
-    _, row, inverse = np.unique(pair, return_index=True, return_inverse=True)
-    left, right = _token_sets(first, first_index, row), _token_sets(second, second_index, row)
-    shared = left.list.set_intersection(right).list.len().to_numpy().astype(np.float32)
-    n_left, n_right = (side.list.len().to_numpy().astype(np.float32) for side in (left, right))
-    sizes = (n_left + n_right - shared, n_left, n_right)
-    measures = np.stack([shared / np.maximum(size, 1) for size in sizes], axis=1)
-    return measures[inverse]
+    """Jaccard, covered, covers, float32 of shape (n_rows, 3); each distinct text is cut into tokens once."""
+    sets = [_token_sets(first, first_index), _token_sets(second, second_index)]
+    measures = np.empty((len(first), 3), dtype=np.float32)
+    for start in range(0, len(first), _TOKEN_BLOCK):
+        block = slice(start, start + _TOKEN_BLOCK)
+        left, right = (known.gather(rows[block]) for known, rows in sets)
+        shared = left.list.set_intersection(right).list.len().to_numpy().astype(np.float32)
+        n_left, n_right = (side.list.len().to_numpy().astype(np.float32) for side in (left, right))
+        for i, size in enumerate((n_left + n_right - shared, n_left, n_right)):
+            measures[block, i] = shared / np.maximum(size, 1)
+    return measures
 
 
-def _token_sets(texts: pl.Series, index: np.ndarray, rows: np.ndarray) -> pl.Series:
-    """Token sets of the texts at ``rows``; each distinct text is cut into tokens once."""
-    distinct, row = np.unique(index, return_index=True)
-    return tokens(texts.gather(row)).gather(np.searchsorted(distinct, index[rows]))
+def _token_sets(texts: pl.Series, index: np.ndarray) -> tuple[pl.Series, np.ndarray]:
+    """Token sets of the distinct texts, and each row's position among them."""
+    row = np.full(int(index.max(initial=-1)) + 1, -1)
+    row[index] = np.arange(len(index))  # any row of each distinct text
+    present = row >= 0
+    return tokens(texts.gather(row[present])), (np.cumsum(present) - 1)[index]

@@ -6,8 +6,7 @@ import errno
 import glob
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -19,7 +18,6 @@ from hybrid.artifact import MANIFEST, load
 from hybrid.builder import Progress
 from hybrid.classifier import HybridClassifier
 from hybrid.errors import ScoringError
-from hybrid.matrix import FeatureMatrix
 
 _MADE_FROM = b"intentree.made_from"
 
@@ -145,20 +143,20 @@ def _score_file(
     try:
         with pq.ParquetFile(path) as file:
             id_fields = [file.schema_arrow.field(name) for name in ids]
-            label = pa.array(model.classes_.tolist()).type
+            labels = pa.array(model.classes_.tolist())
             schema = pa.schema(
                 [
                     *id_fields,
-                    ("prediction", label),
+                    ("prediction", labels.type),
                     *((f"proba_{name}", pa.float32()) for name in model.classes_.tolist()),
                 ],
                 metadata={_MADE_FROM: made_from},
             )
             with pq.ParquetWriter(temporary, schema) as writer:
-                for batch, matrix in _matrices(model, file.iter_batches(batch_rows, columns=needed)):
-                    proba = model.booster_.predict_proba(matrix)
+                for batch in file.iter_batches(batch_rows, columns=needed):
+                    proba = model.predict_proba(pl.DataFrame(pl.from_arrow(batch)))
                     columns = [batch.column(name) for name in ids]
-                    columns.append(pa.array(model.classes_[proba.argmax(axis=1)].tolist(), type=label))
+                    columns.append(labels.take(pa.array(proba.argmax(axis=1))))
                     columns += [pa.array(proba[:, i]) for i in range(proba.shape[1])]
                     writer.write_batch(pa.record_batch(columns, schema=schema))
                     done += batch.num_rows
@@ -170,21 +168,6 @@ def _score_file(
         raise ScoringError(f"{target} could not be written: {why}; finished files stay, run again to go on") from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _matrices(
-    model: HybridClassifier, batches: Iterator[pa.RecordBatch]
-) -> Iterator[tuple[pa.RecordBatch, FeatureMatrix]]:
-    """Each batch with its matrix, which is built while the trees score the batch before."""
-    with ThreadPoolExecutor(1) as builder:
-        ready: tuple[pa.RecordBatch, Future[FeatureMatrix]] | None = None
-        for batch in batches:
-            upcoming = batch, builder.submit(model.matrix, pl.DataFrame(pl.from_arrow(batch)))
-            if ready is not None:
-                yield ready[0], ready[1].result()
-            ready = upcoming
-        if ready is not None:
-            yield ready[0], ready[1].result()
 
 
 def _is_complete(target: Path, made_from: bytes) -> bool:
