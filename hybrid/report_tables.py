@@ -109,7 +109,7 @@ def attribution_tables(
             "shap": pl.Float64,
         },
     )
-    return tuple(t.sort("shap", descending=True, maintain_order=True) for t in (groups, columns, coordinates))  # type: ignore[return-value]
+    return tuple(t.sort("shap", descending=True, maintain_order=True) for t in (groups, columns, coordinates))  # type: ignore[return-value]  # three in, three out
 
 
 def permutation_table(
