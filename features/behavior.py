@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -17,15 +17,17 @@ from features.counts import Counts, Sums
 from features.distinct import Distinct
 from features.errors import DeclarationError, TimestampError
 from features.event_log import KIND, TIME, EventLog, has_zone, key_values, microseconds
-from features.family import BehaviorColumn, Family, key_name
+from features.families import FAMILIES
+from features.family import BehaviorColumn, Declared, Family, Key, as_key, declare, key_name
 from features.frames import Frame, answer_in_kind, closest, require_columns, require_rows, to_polars
+from features.history import Batch, History
 from features.live import LiveFeatures
-from features.rates import BetaPrior, Rates, fit_prior
+from features.rates import BetaPrior, Rates
 from features.recency import Gaps, Recency
-from features.timeline import Moments, Timeline
+from features.timeline import MICROSECONDS, Moments
+from features.vectors import IdVectors, VectorFamily, VectorTable
 from features.window import Window
-
-Key = str | Sequence[str]
+from features.windowed import checked_windows
 
 
 class BehaviorFeatures(TransformerMixin, BaseEstimator):
@@ -52,6 +54,12 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         Seconds since the last event of each kind.
     gap : bool, default True
         Mean seconds between events of each kind.
+    families : sequence of Family or of mappings, default ()
+        Further families of features, declared (``Decay(half_lives=["1d"])``) or as a table of options with the name of the family
+        under ``"family"``. What a family leaves open (keys, events, windows, rates) it takes over from here.
+    lag : str or None, default None
+        How late events may become known, or how far clocks may differ: a length such as "5m". Every feature is then as of the
+        example's timestamp less the lag.
 
     Attributes
     ----------
@@ -59,6 +67,8 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         The fitted log, checked and sorted by time.
     events_ : tuple of str
         The kinds of event counted.
+    families_ : tuple of Family
+        Every family, those that the options above declare first, with what each learned from the log.
     priors_ : dict from ``{key}__{rate}`` to BetaPrior
         Mean and strength of each rate's prior.
 
@@ -79,7 +89,7 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
     def __init__(
         self,
         log: EventLog,
-        keys: Sequence[Key],
+        keys: Sequence[str | Sequence[str]],
         windows: Sequence[str | Window] = ("1d", "7d", "30d", "all"),
         events: Sequence[str] | None = None,
         rates: Mapping[str, tuple[str, str]] | None = None,
@@ -87,6 +97,8 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         distinct: Sequence[str] = (),
         recency: bool = True,
         gap: bool = True,
+        families: Sequence[Family | Mapping[str, Any]] = (),
+        lag: str | None = None,
     ) -> None:
         self.log = log
         self.keys = keys
@@ -96,6 +108,8 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         self.distinct = distinct
         self.recency = recency
         self.gap = gap
+        self.families = families
+        self.lag = lag
 
     def fit(self, events: Frame, y: object = None) -> Self:
         """Keep a log and fit the priors of the rates.
@@ -110,16 +124,15 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         ------
         ColumnError, TimestampError, EmptyFrameError, DeclarationError
         """
-        keys = self._keys()
         log = self._read(events)
         self.events_ = tuple(self.events) if self.events is not None else tuple(sorted(log[KIND].drop_nulls().unique()))
-        self._check_events(log)
+        self._warn_of_absent_events(log)
         self.has_zone_ = has_zone(to_polars(events, "events")[self.log.timestamp])
+        declared = self._declared()
+        bound = [family.bound(declared) for family in self._open_families()]
+        self._require_different_names(bound)
         self._hold(log)
-        self.priors_: dict[str, BetaPrior] = {}
-        for key in keys:
-            for rate, (success, trial) in (self.rates or {}).items():
-                self.priors_[f"{key_name(key)}__{rate}"] = fit_prior(self._timeline(key), success, trial)
+        self.families_ = tuple(family.fitted(self.history_) for family in bound)
         return self
 
     def transform(self, examples: Frame, events: Frame | None = None) -> Frame:
@@ -137,30 +150,30 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         frame of the same kind, n_examples rows in the same order
             One column a feature, as ``get_feature_names_out`` names them: counts Int32, all else Float64.
         """
-        check_is_fitted(self, "log_")
+        check_is_fitted(self, "families_")
         frame = self.check_examples(examples)
         behavior = self if events is None else self.with_log(self.read(events))
-        moments = Moments(microseconds(frame[self.log.timestamp], "examples").to_numpy())
-        keyed = frame.select(key_values(frame[name], "examples") for name in self.key_columns())
-        windows = [Window.of(window) for window in self.windows]
-        columns: list[pl.Series] = []
-        for key in self._keys():
-            standing = behavior._timeline(key).stand(keyed, moments)
-            standing.locate(windows)
-            for family in self._families():
-                for name, values in zip(family.columns(key), family.compute(key, standing), strict=True):
-                    columns.append(_series(name, values))
-        return answer_in_kind(pl.DataFrame(columns), examples)
+        return answer_in_kind(pl.DataFrame(behavior._compute(frame)), examples)
 
     def columns(self) -> list[BehaviorColumn]:
         """Every feature with its key and family, in the order of the transformed frame."""
-        check_is_fitted(self, "events_")
-        return [
-            BehaviorColumn(name, key, family.name)
-            for key in self._keys()
-            for family in self._families()
-            for name in family.columns(key)
-        ]
+        check_is_fitted(self, "families_")
+        return [BehaviorColumn(name, key, family.name) for key, family in self.plan() for name in family.columns(key)]
+
+    def plan(self) -> list[tuple[Key, Family]]:
+        """Each key with each family that describes it, in the order of the columns."""
+        keys = [*self._keys(), *(as_key(key) for family in self.families_ for key in family.keys or ())]
+        return [(key, family) for key in dict.fromkeys(keys) for family in self.families_ if key in (family.keys or ())]
+
+    @property
+    def priors_(self) -> dict[str, BetaPrior]:
+        """The prior of each rate by ``{key}__{rate}``."""
+        return {
+            name: prior
+            for family in self.families_
+            if isinstance(family, Rates)
+            for name, prior in family.priors.items()
+        }
 
     def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
         """Names of the features, an array of str."""
@@ -168,7 +181,7 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
 
     def live(self) -> LiveFeatures:
         """The incremental twin: starts from the fitted log, then ``observe``s events as they come."""
-        check_is_fitted(self, "log_")
+        check_is_fitted(self, "families_")
         return LiveFeatures(self)
 
     def check_examples(self, examples: Frame) -> pl.DataFrame:
@@ -193,70 +206,88 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         other._hold(log.sort(TIME, maintain_order=True))
         return other
 
-    def timelines(self) -> list[Timeline]:
-        """The fitted log by key."""
-        return [self._timeline(key) for key in self._keys()]
-
     def key_columns(self) -> list[str]:
-        """Columns that make up the keys, each once."""
-        return list(dict.fromkeys(column for key in self._keys() for column in self.log.columns_of(key)))
+        """Columns that examples must have beside the timestamp, each once: the parts of the keys and what families read of them."""
+        families = self.families_ if hasattr(self, "families_") else self._open_families()
+        parts = [part for key in self._keys() for part in key]
+        for family in families:
+            parts += [part for key in family.keys or () for part in as_key(key)]
+            parts += family.example_parts()
+        return list(dict.fromkeys(self.log.columns_of(parts)))
+
+    def log_columns(self) -> tuple[list[str], list[str]]:
+        """Columns that the log must have beside timestamp and event: those of keys and categories, and the numeric ones."""
+        families = self._open_families()
+        parts = [part for family in families for part in family.log_parts()]
+        keys = list(dict.fromkeys([*self.key_columns(), *self.log.columns_of(parts)]))
+        values = [*self.log.values, *(name for family in families for name in family.value_columns())]
+        return keys, list(dict.fromkeys(values))
+
+    def _compute(self, frame: pl.DataFrame) -> list[pl.Series]:
+        """The features of checked examples."""
+        lag = 0 if self.lag is None else (Window.of(self.lag).seconds or 0) * MICROSECONDS
+        times = microseconds(frame[self.log.timestamp], "examples").to_numpy() - lag
+        keyed = frame.select(key_values(frame[name], "examples") for name in self.key_columns())
+        batch = Batch(self.history_, keyed, Moments(times), checked_windows(self.windows))
+        return [
+            _series(name, values)
+            for key, family in self.plan()
+            for name, values in zip(family.columns(key), family.compute(key, batch), strict=True)
+        ]
 
     def _read(self, events: Frame) -> pl.DataFrame:
-        targets = [self._column(target) for target in self.distinct]
-        return self.log.read(events, [*self.key_columns(), *targets])
+        return self.log.read(events, *self.log_columns())
 
     def _hold(self, log: pl.DataFrame) -> None:
         self.log_ = log.filter(pl.col(KIND).is_in(list(self.events_)))
-        self._timelines: dict[tuple[str, ...], Timeline] = {}
+        self.history_ = History(self.log_, self.log)
 
-    def _timeline(self, key: tuple[str, ...]) -> Timeline:
-        if key not in self._timelines:
-            self._timelines[key] = Timeline(self.log_, self.log.columns_of(key))
-        return self._timelines[key]
-
-    def _families(self) -> list[Family]:
-        events, windows = self.events_, tuple(Window.of(window) for window in self.windows)
-        families: list[Family] = [Counts(events, windows)]
+    def _open_families(self) -> list[Family]:
+        """The families as declared, before a log is seen."""
+        families: list[Family] = [Counts(keys=self.keys)]
         if self.log.values:
-            families.append(Sums(events, tuple(self.log.values), windows))
+            families.append(Sums(keys=self.keys, values=tuple(self.log.values)))
         if self.distinct:
-            families.append(Distinct(tuple((target, self._column(target)) for target in self.distinct), windows))
+            families.append(Distinct(keys=self.keys, targets=tuple(self.distinct)))
         if self.rates:
-            rates = tuple((name, success, trial) for name, (success, trial) in self.rates.items())
-            families.append(Rates(rates, windows, self.priors_))
+            families.append(Rates(keys=self.keys))
         if self.recency:
-            families.append(Recency(events))
+            families.append(Recency(keys=self.keys))
         if self.gap:
-            families.append(Gaps(events))
-        return families
+            families.append(Gaps(keys=self.keys))
+        return families + self._further_families()
 
-    def _keys(self) -> list[tuple[str, ...]]:
+    def _further_families(self) -> list[Family]:
+        if isinstance(self.families, Mapping | Family | str):
+            raise DeclarationError(f"families must be a list of families, not {self.families!r}")
+        return [family if isinstance(family, Family) else declare(FAMILIES, family) for family in self.families]
+
+    def _declared(self) -> Declared:
+        declared = Declared(self.log, tuple(self._keys()), checked_windows(self.windows), self.events_, {})
+        return dataclasses.replace(declared, rates=declared.checked_rates(self.rates or {}))
+
+    def _keys(self) -> list[Key]:
         if isinstance(self.keys, str) or not self.keys:
             raise DeclarationError(f"keys must be a list with at least one key, not {self.keys!r}")
-        keys = [(key,) if isinstance(key, str) else tuple(key) for key in self.keys]
+        keys = [as_key(key) for key in self.keys]
         for key in keys:
-            if not key or len(set(key)) < len(key):
-                raise DeclarationError(f"key {key!r} must name one or more different parts")
             if keys.count(key) > 1:
                 raise DeclarationError(f"key {key_name(key)!r} is declared twice")
-        names = [Window.of(window).name for window in self.windows]
-        if len(set(names)) < len(names) or not names:
-            raise DeclarationError(f"windows must be one or more different windows, not {names!r}")
         return keys
 
-    def _column(self, name: str) -> str:
-        return self.log.columns_of((name,))[0]
+    def _require_different_names(self, families: Sequence[Family]) -> None:
+        seen: dict[str, Family] = {}
+        for family in families:
+            for key in family.keys or ():
+                for name in family.columns(as_key(key)):
+                    if name in seen:
+                        raise DeclarationError(
+                            f"the families {seen[name].name!r} and {family.name!r} both declare the feature {name!r}"
+                        )
+                    seen[name] = family
 
-    def _check_events(self, log: pl.DataFrame) -> None:
+    def _warn_of_absent_events(self, log: pl.DataFrame) -> None:
         seen = log[KIND].drop_nulls().unique().to_list()
-        for rate, pair in (self.rates or {}).items():
-            if len(pair) != 2:
-                raise DeclarationError(f"rate {rate!r} must be (success event, trial event), not {pair!r}")
-            for kind in pair:
-                if kind not in self.events_:
-                    raise DeclarationError(
-                        f"rate {rate!r} uses event {kind!r}, which is not declared{closest(kind, self.events_)}"
-                    )
         for kind in self.events_:
             if kind not in seen:
                 warnings.warn(f"event {kind!r} never occurs in the log{closest(kind, seen)}", UserWarning, stacklevel=3)
@@ -271,8 +302,8 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
             )
 
     def declaration(self) -> dict[str, Any]:
-        """Everything fitted but the log, as JSON can hold it; ``restore`` reads it."""
-        check_is_fitted(self, "log_")
+        """Everything fitted but the log and tables of vectors, as JSON can hold it; ``restore`` reads it."""
+        check_is_fitted(self, "families_")
         return {
             "log": dataclasses.asdict(self.log),
             "keys": [list(key) for key in self._keys()],
@@ -282,28 +313,63 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
             "distinct": list(self.distinct),
             "recency": self.recency,
             "gap": self.gap,
-            "priors": {name: [prior.mean, prior.strength] for name, prior in self.priors_.items()},
+            "lag": self.lag,
+            "families": [{"family": family.name, **family.options()} for family in self._further_families()],
+            "fitted": [{"family": family.name, **family.options()} for family in self.families_],
             "has_zone": self.has_zone_,
         }
 
     @classmethod
-    def restore(cls, declaration: Mapping[str, Any], log: pl.DataFrame) -> Self:
-        """Rebuild fitted features from ``declaration()`` and ``log_``."""
+    def restore(
+        cls, declaration: Mapping[str, Any], log: pl.DataFrame, tables: Mapping[str, pl.DataFrame] | None = None
+    ) -> Self:
+        """Rebuild fitted features from ``declaration()``, ``log_`` and ``tables()``."""
         declared = dict(declaration)
-        priors, zone = declared.pop("priors"), declared.pop("has_zone")
+        fitted, zone = declared.pop("fitted"), declared.pop("has_zone")
         declared["keys"] = [tuple(key) if len(key) > 1 else key[0] for key in declared["keys"]]
         behavior = cls(**{**declared, "log": EventLog(**declared["log"])})
         behavior.events_ = tuple(declared["events"])
         behavior.has_zone_ = zone
-        behavior.priors_ = {name: BetaPrior(mean, strength) for name, (mean, strength) in priors.items()}
+        behavior.families_ = tuple(declare(FAMILIES, options) for options in fitted)
+        for place, table in (tables or {}).items():
+            behavior._give_vectors(int(place), VectorTable.read(table))
         behavior._hold(log)
         return behavior
+
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """The tables of vectors that families were declared with, by the family's place in ``families_``."""
+        return {
+            str(place): family.vectors.frame()
+            for place, family in enumerate(self.families_)
+            if isinstance(family, VectorFamily) and isinstance(family.vectors, VectorTable)
+        }
+
+    def with_text_vectors(self, vectors_of: Callable[[str], IdVectors]) -> Self:
+        """These fitted features with vectors for the families that were declared with those of the model's text encoder.
+
+        Parameters
+        ----------
+        vectors_of : callable
+            Called with the role or column whose vectors a family reads.
+        """
+        other = copy.copy(self)
+        for place, family in enumerate(self.families_):
+            if isinstance(family, VectorFamily) and isinstance(family.vectors, str):
+                other._give_vectors(place, vectors_of(family.part))
+        return other
+
+    def _give_vectors(self, place: int, vectors: IdVectors) -> None:
+        families = list(self.families_)
+        family = families[place]
+        assert isinstance(family, VectorFamily)
+        families[place] = family.with_vectors(vectors)
+        self.families_ = tuple(families)
 
     def __getstate__(self) -> dict[str, Any]:
         # Timelines are rebuilt on demand; copies and pickles need not carry them.
         state = dict(super().__getstate__())
-        if "_timelines" in state:
-            state["_timelines"] = {}
+        if "history_" in state:
+            state["history_"] = History(state["log_"], state["log"])
         return state
 
 

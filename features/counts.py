@@ -2,57 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from features.family import Family, key_name
-from features.timeline import Standing
+from features.family import Key, key_name
+from features.history import Batch
 from features.window import Window
+from features.windowed import WindowedFamily
 
 
-@dataclass(frozen=True)
-class Counts(Family):
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Counts(WindowedFamily):
     """``{key}__{event}__{window}``: events of a kind in the window, Int32; 0 when there are none."""
 
     name: ClassVar[str] = "count"
-    events: tuple[str, ...]
-    windows: tuple[Window, ...]
 
-    def columns(self, key: tuple[str, ...]) -> list[str]:
-        return [f"{key_name(key)}__{event}__{window.name}" for event in self.events for window in self.windows]
+    def columns(self, key: Key) -> list[str]:
+        return [f"{key_name(key)}__{event}__{window.name}" for event, window in self.pairs()]
 
-    def compute(self, key: tuple[str, ...], standing: Standing) -> Iterator[np.ndarray]:
-        for event in self.events:
-            for window in self.windows:
-                yield standing.give(standing.count(event, window))
+    def compute(self, key: Key, batch: Batch) -> Iterator[np.ndarray]:
+        standing = batch.standing(key)
+        for event, window in self.pairs():
+            yield standing.give(standing.count(event, window))
 
 
-@dataclass(frozen=True)
-class Sums(Family):
-    """``{key}__{event}_sum_{value}__{window}``: sum of a value over those events, Float64; 0 when there are none."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sums(WindowedFamily):
+    """``{key}__{event}_sum_{value}__{window}``: sum of a value over those events, Float64; 0 when there are none.
+
+    Parameters
+    ----------
+    values : sequence of str
+        Numeric columns of the log. Nulls count as 0.
+    """
 
     name: ClassVar[str] = "sum"
-    events: tuple[str, ...]
-    values: tuple[str, ...]
-    windows: tuple[Window, ...]
 
-    def columns(self, key: tuple[str, ...]) -> list[str]:
+    values: Sequence[str] = ()
+
+    def value_columns(self) -> tuple[str, ...]:
+        return tuple(self.values)
+
+    def columns(self, key: Key) -> list[str]:
         return [
             f"{key_name(key)}__{event}_sum_{value}__{window.name}"
-            for event in self.events
+            for event in self.kinds()
             for value in self.values
-            for window in self.windows
+            for window in self.spans()
         ]
 
-    def compute(self, key: tuple[str, ...], standing: Standing) -> Iterator[np.ndarray]:
+    def compute(self, key: Key, batch: Batch) -> Iterator[np.ndarray]:
+        standing = batch.standing(key)
         first = standing.start(Window.all())
-        for event in self.events:
+        for event in self.kinds():
             for value in self.values:
                 running = standing.timeline.running_sum(event, value)
-                for window in self.windows:
+                for window in self.spans():
                     start = standing.start(window)
                     upto = np.where(standing.stop > first, running[standing.stop], 0.0)
                     before = np.where(start > first, running[start], 0.0)

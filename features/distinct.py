@@ -2,56 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import polars as pl
 
-from features.family import Family, key_name
-from features.timeline import MICROSECONDS, Moments, Standing, Timeline
+from features.family import Key, key_name
+from features.history import Batch
+from features.timeline import MICROSECONDS, Moments, Timeline
 from features.window import Window
+from features.windowed import SpanFamily
 
 _NEVER = np.iinfo(np.int64).max
 
 
-@dataclass(frozen=True)
-class Distinct(Family):
-    """``{key}__distinct_{target}__{window}``: distinct values of a target over the declared events, Int32.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Distinct(SpanFamily):
+    """``{key}__distinct_{target}__{window}``: distinct values of a target over all events that are counted, Int32.
 
     A value counts while its latest event lies in the window. Each event is therefore alive from its own time to the earlier of its
     expiry and the next event of the same key and value, and the count at ``t`` is births before ``t`` less deaths before ``t``.
 
     Parameters
     ----------
-    targets : tuple of (name, column)
-    windows : tuple of Window
+    targets : sequence of str
+        Roles or columns of the log. A target that is part of a key is left out for that key, which has only one value of it.
     """
 
     name: ClassVar[str] = "distinct count"
-    targets: tuple[tuple[str, str], ...]
-    windows: tuple[Window, ...]
 
-    def columns(self, key: tuple[str, ...]) -> list[str]:
+    targets: Sequence[str] = ()
+
+    def log_parts(self) -> tuple[str, ...]:
+        return tuple(self.targets)
+
+    def columns(self, key: Key) -> list[str]:
         return [
             f"{key_name(key)}__distinct_{target}__{window.name}"
-            for target, _ in self._foreign(key)
-            for window in self.windows
+            for target in self._foreign(key)
+            for window in self.spans()
         ]
 
-    def compute(self, key: tuple[str, ...], standing: Standing) -> Iterator[np.ndarray]:
+    def compute(self, key: Key, batch: Batch) -> Iterator[np.ndarray]:
+        standing = batch.standing(key)
         moments = Moments(standing.times)
-        for _, column in self._foreign(key):
-            for window in self.windows:
-                lives = _kept(standing.timeline, column, window)
+        for target in self._foreign(key):
+            for window in self.spans():
+                lives = _kept(standing.timeline, batch.history.column(target), window)
                 needles = np.where(standing.codes >= 0, standing.codes * lives.stride + moments.ranks(lives.clock), 0)
                 died = np.searchsorted(lives.deaths, needles, side="left")
                 yield standing.give((lives.born[standing.stop] - died).astype(np.int32))
 
-    def _foreign(self, key: tuple[str, ...]) -> list[tuple[str, str]]:
-        """Targets that are no part of the key: a key has only one value of its own parts."""
-        return [(target, column) for target, column in self.targets if target not in key]
+    def _foreign(self, key: Key) -> list[str]:
+        return [target for target in self.targets if target not in key]
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ class EventLog:
         Column of dtype Datetime (any unit, with or without a time zone) or Date. Times are compared in microseconds.
     values : sequence of str, default ()
         Numeric columns that can be summed (price, quantity, dwell). Nulls count as 0.
+    duplicates : {"keep", "drop"}, default "keep"
+        What becomes of rows that are equal in every column: kept, each is an event of its own; else the first of them counts.
 
     Examples
     --------
@@ -43,8 +45,11 @@ class EventLog:
     session: str | None = None
     event: str | None = None
     values: Sequence[str] = ()
+    duplicates: str = "keep"
 
     def __post_init__(self) -> None:
+        if self.duplicates not in ("keep", "drop"):
+            raise DeclarationError(f'EventLog(duplicates={self.duplicates!r}) must be "keep" or "drop"')
         if isinstance(self.values, str):
             raise DeclarationError(f"EventLog(values={self.values!r}) must be a list of columns: [{self.values!r}]")
         object.__setattr__(self, "values", tuple(self.values))
@@ -65,19 +70,21 @@ class EventLog:
             columns.append(column)
         return tuple(columns)
 
-    def read(self, events: Frame, keys: Iterable[str]) -> pl.DataFrame:
+    def read(self, events: Frame, keys: Iterable[str], values: Iterable[str] = ()) -> pl.DataFrame:
         """Check a log and sort it by time.
 
         Parameters
         ----------
         events : frame
         keys : iterable of str
-            Key columns that are needed.
+            Columns of keys and categories that are needed.
+        values : iterable of str, default ()
+            Numeric columns that are needed.
 
         Returns
         -------
         polars.DataFrame
-            The key and value columns under their own names, ``__time`` (Int64, microseconds) and ``__event`` (String), sorted by
+            The key and value columns (Float64) under their own names, ``__time`` (Int64, microseconds) and ``__event`` (String), sorted by
             time; events of the same time keep their order.
 
         Raises
@@ -86,13 +93,16 @@ class EventLog:
         """
         frame = to_polars(events, "events")
         keys = list(dict.fromkeys(keys))
-        require_columns(frame, [*keys, self.timestamp, *([self.event] if self.event else []), *self.values], "events")
+        values = [name for name in dict.fromkeys(values) if name not in keys]
+        require_columns(frame, [*keys, self.timestamp, *([self.event] if self.event else []), *values], "events")
         require_rows(frame, "events")
-        require_finite(frame, self.values, "events")
+        require_finite(frame, values, "events")
+        if self.duplicates == "drop":
+            frame = frame.unique(maintain_order=True)
         kind = pl.lit("event") if self.event is None else pl.col(self.event).cast(pl.String)
         return frame.select(
             *(key_values(frame[name], "events") for name in keys),
-            *(pl.col(name).cast(pl.Float64).fill_null(0.0) for name in self.values),
+            *(pl.col(name).cast(pl.Float64) for name in values),
             microseconds(frame[self.timestamp], "events").alias(TIME),
             kind.alias(KIND),
         ).sort(TIME, maintain_order=True)

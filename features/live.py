@@ -19,7 +19,8 @@ class LiveFeatures:
     """Features as of now, from the fitted log and every event observed since.
 
     The arithmetic is the batch's own: a request gathers the events of the keys that it asks about and transforms those, so a
-    request costs time with the history of its keys, not with the log. Made by ``BehaviorFeatures.live()``.
+    request costs time with the history of its keys, not with the log; only families that read the whole log (similar keys, a rate
+    that backs off to all events) make it cost more. Made by ``BehaviorFeatures.live()``.
 
     Examples
     --------
@@ -51,8 +52,7 @@ class LiveFeatures:
         self._n_observed += log.height
         # Merging costs the whole log, so it waits until the new events are a tenth of it: constant work an event, spread.
         if self._n_observed > max(10_000, self._behavior.log_.height // 10):
-            self._behavior = self._behavior.with_log(pl.concat([self._behavior.log_, *self._observed]))
-            self._observed, self._n_observed = [], 0
+            self._merge()
 
     def features(self, candidates: Frame, now: datetime) -> Frame:
         """Features of each candidate as of ``now``.
@@ -75,6 +75,21 @@ class LiveFeatures:
         keyed = frame.select(key_values(frame[name], "candidates") for name in behavior.key_columns())
         examples = keyed.with_columns(pl.lit(now).alias(behavior.log.timestamp))
         behavior.check_zone(has_zone(examples[behavior.log.timestamp]), "now")
-        rows = np.unique(np.concatenate([timeline.rows_of(keyed) for timeline in behavior.timelines()]))
+        return answer_in_kind(self._behind(keyed).transform(examples), candidates)
+
+    def _behind(self, keyed: pl.DataFrame) -> BehaviorFeatures:
+        """The features over as much of the log as these keys need."""
+        behavior = self._behavior
+        needed = {reads for key, family in behavior.plan() for reads in [family.reads(key)]}
+        if None in needed:
+            self._merge()
+            return self._behavior
+        keys = {key for reads in needed for key in reads or ()}
+        rows = np.unique(np.concatenate([behavior.history_.timeline(key).rows_of(keyed) for key in sorted(keys)]))
         log = pl.concat([behavior.log_[rows], *self._observed]).sort(TIME, maintain_order=True)
-        return answer_in_kind(behavior.with_log(log).transform(examples), candidates)
+        return behavior.with_log(log)
+
+    def _merge(self) -> None:
+        if self._observed:
+            self._behavior = self._behavior.with_log(pl.concat([self._behavior.log_, *self._observed]))
+            self._observed, self._n_observed = [], 0

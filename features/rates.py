@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from features.family import Family, key_name
-from features.timeline import Standing, Timeline
-from features.window import Window
+from features.family import Declared, Key, as_key, key_name
+from features.history import Batch, History
+from features.timeline import Timeline
+from features.windowed import SpanFamily
 
 _MEAN_BOUNDS = (1e-6, 1 - 1e-6)
 _STRENGTH_BOUNDS = (1e-2, 1e6)
@@ -30,6 +32,11 @@ class BetaPrior:
 
     mean: float
     strength: float
+
+    @classmethod
+    def of(cls, declared: BetaPrior | Mapping[str, Any]) -> BetaPrior:
+        """A prior from ``{"mean": ..., "strength": ...}``; a prior is returned as it is."""
+        return declared if isinstance(declared, BetaPrior) else BetaPrior(**declared)
 
     @property
     def alpha(self) -> float:
@@ -73,35 +80,55 @@ class BetaPrior:
         return cls(mean, float(np.clip(strength, *_STRENGTH_BOUNDS)))
 
 
-@dataclass(frozen=True)
-class Rates(Family):
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rates(SpanFamily):
     """``{key}__{rate}__{window}``: smoothed successes per trial in the window, Float64; the prior's mean where there are no trials.
 
     Parameters
     ----------
-    rates : tuple of (name, success event, trial event)
-    windows : tuple of Window
-    priors : mapping from ``{key}__{rate}`` to BetaPrior
+    rates : mapping from name to (success event, trial event), optional
+        Default: those of the ``BehaviorFeatures``.
+    priors : mapping from ``{key}__{rate}`` to BetaPrior, optional
+        Default: fitted to the totals of the keys in the log.
     """
 
     name: ClassVar[str] = "rate"
-    rates: tuple[tuple[str, str, str], ...]
-    windows: tuple[Window, ...]
-    priors: Mapping[str, BetaPrior]
 
-    def columns(self, key: tuple[str, ...]) -> list[str]:
-        return [f"{key_name(key)}__{rate}__{window.name}" for rate, _, _ in self.rates for window in self.windows]
+    rates: Mapping[str, Sequence[str]] | None = None
+    priors: Mapping[str, BetaPrior] = field(default_factory=dict)
 
-    def compute(self, key: tuple[str, ...], standing: Standing) -> Iterator[np.ndarray]:
-        for rate, success, trial in self.rates:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._set(priors={name: BetaPrior.of(prior) for name, prior in self.priors.items()})
+
+    def bound(self, declared: Declared) -> Self:
+        rates = declared.rates if self.rates is None else declared.checked_rates(self.rates)
+        filled = dataclasses.replace(self, rates=rates)
+        return super(Rates, filled).bound(declared)
+
+    def fitted(self, history: History) -> Self:
+        priors = dict(self.priors)
+        for key in self.keys or ():
+            for rate, (success, trial) in (self.rates or {}).items():
+                name = f"{key_name(key)}__{rate}"
+                if name not in priors:
+                    priors[name] = BetaPrior.fit(*totals(history.timeline(as_key(key)), success, trial))
+        return dataclasses.replace(self, priors=priors)
+
+    def columns(self, key: Key) -> list[str]:
+        return [f"{key_name(key)}__{rate}__{window.name}" for rate in self.rates or () for window in self.spans()]
+
+    def compute(self, key: Key, batch: Batch) -> Iterator[np.ndarray]:
+        standing = batch.standing(key)
+        for rate, (success, trial) in (self.rates or {}).items():
             prior = self.priors[f"{key_name(key)}__{rate}"]
-            for window in self.windows:
+            for window in self.spans():
                 yield standing.give(prior.smooth(standing.count(success, window), standing.count(trial, window)))
 
 
-def fit_prior(timeline: Timeline, success: str, trial: str) -> BetaPrior:
-    """The prior of a rate from the whole log of a key."""
+def totals(timeline: Timeline, success: str, trial: str) -> tuple[np.ndarray, np.ndarray]:
+    """Successes and trials of each key over the whole log."""
     ends = np.flatnonzero(np.diff(timeline.codes, append=-1)) + 1
     successes = np.diff(timeline.kinds_before(success)[ends], prepend=0)
     trials = np.diff(timeline.kinds_before(trial)[ends], prepend=0)
-    return BetaPrior.fit(successes, trials)
+    return successes, trials

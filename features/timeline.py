@@ -60,17 +60,21 @@ class Timeline:
     log : polars.DataFrame
         What ``EventLog.read`` returned: sorted by time.
     columns : sequence of str
-        Columns of the key. Events with a null in any of them are left out.
+        Columns of the key; none for all events as one key. Events with a null in any of them are left out.
     """
 
     def __init__(self, log: pl.DataFrame, columns: Sequence[str]) -> None:
         self.columns = tuple(columns)
-        keyed = log.select(columns).with_row_index("row").drop_nulls(self.columns)
-        self._codes = keyed.select(self.columns).unique(maintain_order=True).with_row_index("code")
-        codes = keyed.join(self._codes, on=self.columns, how="left", maintain_order="left")["code"].to_numpy()
-        by_key = np.argsort(codes, kind="stable")
-        self.rows = keyed["row"].to_numpy()[by_key]  # row of the log for each event, in key order
-        self.codes = codes[by_key].astype(np.int64)
+        if self.columns:
+            keyed = log.select(columns).with_row_index("row").drop_nulls(self.columns)
+            self._codes = keyed.select(self.columns).unique(maintain_order=True).with_row_index("code")
+            codes = keyed.join(self._codes, on=self.columns, how="left", maintain_order="left")["code"].to_numpy()
+            by_key = np.argsort(codes, kind="stable")
+            self.rows = keyed["row"].to_numpy()[by_key]  # row of the log for each event, in key order
+            self.codes = codes[by_key].astype(np.int64)
+        else:
+            self.rows = np.arange(log.height)
+            self.codes = np.zeros(log.height, dtype=np.int64)
         self.times = log[TIME].to_numpy()[self.rows]
         self.clock = log[TIME].unique().sort().to_numpy()
         self._stride = len(self.clock) + 1
@@ -85,6 +89,20 @@ class Timeline:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def keys(self) -> pl.DataFrame:
+        """The key's columns, a row a code, in the order of the codes."""
+        return self._codes.drop("code")
+
+    def codes_of(self, keys: pl.DataFrame) -> np.ndarray:
+        """Code of each key, Int64; -1 for a key without events."""
+        return self._find(keys)
+
+    @cached_property
+    def first_times(self) -> np.ndarray:
+        """Time of each code's first event."""
+        return self.times[np.flatnonzero(np.diff(self.codes, prepend=-1))]
 
     def values(self, column: str) -> pl.Series:
         """A column of the log in key order."""
@@ -111,7 +129,8 @@ class Timeline:
         """
         if (kind, value) not in self._sums:
             matches = np.diff(self.kinds_before(kind)) > 0
-            column = pl.DataFrame({"code": self.codes, "value": np.where(matches, self.values(value).to_numpy(), 0.0)})
+            added = self.values(value).fill_null(0.0).to_numpy()
+            column = pl.DataFrame({"code": self.codes, "value": np.where(matches, added, 0.0)})
             running = column.select(pl.col("value").cum_sum().over("code"))["value"].to_numpy()
             self._sums[kind, value] = np.concatenate([[0.0], running])
         return self._sums[kind, value]
@@ -139,6 +158,8 @@ class Timeline:
 
     def _find(self, examples: pl.DataFrame) -> np.ndarray:
         """Code of each example's key; -1 for a key without events."""
+        if not self.columns:
+            return np.zeros(examples.height, dtype=np.int64)
         keys = self._codes
         for name in self.columns:
             asked, known = examples[name].dtype, keys[name].dtype

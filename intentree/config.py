@@ -76,7 +76,11 @@ KEYWORDS = {
     "behavior": Keywords(
         BehaviorFeatures,
         leave_out={"log"},
-        spelled={"windows": Sequence[str], "rates": Mapping[str, Sequence[str]]},
+        spelled={
+            "windows": Sequence[str],
+            "rates": Mapping[str, Sequence[str]],
+            "families": Sequence[Mapping[str, Any]],
+        },
     ),
     "encoder": Keywords(
         TextEncoder,

@@ -15,7 +15,8 @@ item = "item_id"
 query = "query"
 session = "session_id"
 event = "event"
-values = ["price"]               # numeric columns to sum""",
+values = ["price"]               # numeric columns to sum
+#duplicates = "keep"             # "drop": of rows equal in every column the first counts""",
     "examples": """\
 [examples]                       # the rows; keys and timestamp are named as in the log
 train = "train.parquet"
@@ -33,7 +34,9 @@ events = ["impression", "click", "purchase"]
 rates = { ctr = ["click", "impression"] }
 distinct = ["item"]
 #recency = true
-#gap = true""",
+#gap = true
+lag = "5m"                       # how late events may become known; default: none
+families = [{ family = "similar", part = "query" }]  # more: docs/behaviour-features.md""",
     "encoder": """\
 [encoder]                        # hybrid.TextEncoder; optional
 #model = "all-MiniLM-L6-v2"      # a name on the Hugging Face hub, or a folder

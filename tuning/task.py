@@ -164,7 +164,7 @@ def _read_events(model: HybridClassifier, events: Frame | None) -> pl.DataFrame:
     behavior = model.behavior
     assert behavior is not None
     log = behavior.log
-    read = log.read(events, [*behavior.key_columns(), *(log.columns_of((target,))[0] for target in behavior.distinct)])
+    read = log.read(events, *behavior.log_columns())
     if not model.recent_interest:
         return read
     frame, item = to_polars(events, "events"), (model.text or {})["item"]

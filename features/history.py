@@ -1,0 +1,85 @@
+"""A log by key, and a batch of examples against it: what families compute from."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from features.event_log import EventLog
+from features.family import Key
+from features.timeline import Moments, Standing, Timeline
+from features.window import Window
+
+
+class History:
+    """A log that ``EventLog.read`` returned, sorted by time, with a timeline for each key that is asked for.
+
+    Parameters
+    ----------
+    log : polars.DataFrame
+    names : EventLog
+    """
+
+    def __init__(self, log: pl.DataFrame, names: EventLog) -> None:
+        self.log = log
+        self.names = names
+        self._timelines: dict[tuple[str, ...], Timeline] = {}
+
+    def timeline(self, key: Key) -> Timeline:
+        """All events of a key; of ``()`` all events of the log as one key."""
+        columns = self.names.columns_of(key)
+        if columns not in self._timelines:
+            self._timelines[columns] = Timeline(self.log, columns)
+        return self._timelines[columns]
+
+    def column(self, part: str) -> str:
+        """The log's column behind a role or a column's own name."""
+        return self.names.columns_of((part,))[0]
+
+
+class Batch:
+    """Examples and where they stand in a history.
+
+    Parameters
+    ----------
+    history : History
+    examples : polars.DataFrame
+        Key columns and whatever else families read, in the dtypes of the log's.
+    moments : Moments
+        The time that each example is as of.
+    windows : sequence of Window
+        Windows whose starts are found together, on all cores, when a standing is first asked for.
+    """
+
+    def __init__(
+        self, history: History, examples: pl.DataFrame, moments: Moments, windows: Sequence[Window] = ()
+    ) -> None:
+        self.history = history
+        self.examples = examples
+        self.moments = moments
+        self._windows = tuple(windows)
+        self._standings: dict[Key, Standing] = {}
+        self.kept: dict[Hashable, Any] = {}  # what a family computes once for several keys
+
+    def __len__(self) -> int:
+        return len(self.moments.times)
+
+    @property
+    def times(self) -> np.ndarray:
+        """The time that each example is as of, in microseconds, in the examples' order."""
+        return self.moments.times
+
+    def standing(self, key: Key) -> Standing:
+        """Where each example stands among its key's events."""
+        if key not in self._standings:
+            standing = self.history.timeline(key).stand(self.examples, self.moments)
+            standing.locate(self._windows)
+            self._standings[key] = standing
+        return self._standings[key]
+
+    def values(self, part: str) -> pl.Series:
+        """The examples' own values of a role or column, in the examples' order."""
+        return self.examples[self.history.column(part)]

@@ -1,0 +1,293 @@
+"""Semantic back-off: what similar queries, or similar items, did before."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Self
+
+import numpy as np
+import polars as pl
+
+from features.errors import DeclarationError
+from features.family import Declared, Key, as_key, key_name
+from features.history import Batch, History
+from features.neighbors import NeighborIndex
+from features.rates import BetaPrior, totals
+from features.timeline import Moments, Standing, Timeline
+from features.vectors import VectorFamily
+from features.window import Window
+from features.windowed import WindowedFamily
+
+_EXPANDED = 4_000_000  # (example, neighbour) pairs held at once
+_CANDIDATES = 10  # times n_neighbors: how many are looked at to find those that had an event before the example
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Similar(WindowedFamily, VectorFamily):
+    """Counts and rates of a key, summed over the nearest neighbours of one of its parts and weighted by similarity.
+
+    For an example at ``t`` the neighbours of its query (``part="query"``) are the ``n_neighbors`` queries nearest by cosine among those
+    that had an event before ``t``, itself included. A neighbour of cosine ``c`` weighs ``((c - min_similarity) / (1 - min_similarity))
+    ** power``; only events before ``t`` are counted. This is a kernel regression (Nadaraya and Watson, 1964) over keys.
+
+    - ``{key}__similar_{event}__{window}``: weighted count, Float64.
+    - ``{key}__similar_{event}_share__{window}``, for keys of several parts: that count over the weighted count of the part alone (of
+      all that searches like this one led to, the share that led to this item); null where the neighbours have no such event.
+    - ``{key}__similar_{rate}__{window}``: weighted successes per weighted trials, smoothed by the key's beta prior.
+
+    Parameters
+    ----------
+    part : str, default "query"
+        The role or column whose values have vectors. The family describes the keys that it is part of.
+    n_neighbors : int, default 50
+    min_similarity : float in [0, 1), default 0.5
+        Less similar keys do not count.
+    power : float, default 2.0
+        How fast weights fall with similarity.
+    exact_up_to : int, default 50,000
+        With more keys in the log the neighbours come from an approximate index (the extra ``neighbors``).
+    rates : mapping from name to (success event, trial event), optional
+        Default: those of the ``BehaviorFeatures``.
+    priors : mapping from ``{key}__{rate}`` to BetaPrior, optional
+        Default: fitted to the log.
+    """
+
+    name: ClassVar[str] = "similar"
+
+    part: str = "query"
+    n_neighbors: int = 50
+    min_similarity: float = 0.5
+    power: float = 2.0
+    exact_up_to: int = 50_000
+    rates: Mapping[str, Sequence[str]] | None = None
+    priors: Mapping[str, BetaPrior] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_neighbors < 1 or not 0 <= self.min_similarity < 1 or not self.power >= 0:
+            raise DeclarationError(
+                f"similar: n_neighbors={self.n_neighbors!r} must be at least 1, min_similarity={self.min_similarity!r} in [0, 1) "
+                f"and power={self.power!r} at least 0"
+            )
+        self._set(priors={name: BetaPrior.of(prior) for name, prior in self.priors.items()})
+
+    def describes(self, key: Key) -> bool:
+        return self.part in key
+
+    def bound(self, declared: Declared) -> Self:
+        rates = declared.rates if self.rates is None else declared.checked_rates(self.rates)
+        bound = super(Similar, dataclasses.replace(self, rates=rates)).bound(declared)
+        for key in bound.keys or ():
+            if self.part not in key:
+                raise DeclarationError(f"similar: key {key_name(key)!r} has no part {self.part!r}")
+        if not bound.keys:
+            raise DeclarationError(f"similar: no key has the part {self.part!r}; declare one, such as [{self.part!r}]")
+        return bound
+
+    def fitted(self, history: History) -> Self:
+        priors = dict(self.priors)
+        for key in map(as_key, self.keys or ()):
+            for rate, (success, trial) in (self.rates or {}).items():
+                name = f"{key_name(key)}__{rate}"
+                if name not in priors:
+                    priors[name] = BetaPrior.fit(*totals(history.timeline(key), success, trial))
+        return dataclasses.replace(self, priors=priors)
+
+    def reads(self, key: Key) -> None:
+        return None
+
+    def columns(self, key: Key) -> list[str]:
+        name = key_name(key)
+        found = [f"{name}__similar_{event}__{window.name}" for event, window in self.pairs()]
+        if len(key) > 1:
+            found += [f"{name}__similar_{event}_share__{window.name}" for event, window in self.pairs()]
+        return found + [f"{name}__similar_{rate}__{w.name}" for rate in self.rates or () for w in self.spans()]
+
+    def compute(self, key: Key, batch: Batch) -> Iterator[np.ndarray]:
+        events = dict.fromkeys([*self.kinds(), *(kind for pair in (self.rates or {}).values() for kind in pair)])
+        wanted = [(event, window) for event in events for window in self.spans()]
+        neighborhoods = self._neighborhoods(batch)
+        alone = neighborhoods.counts_of_part(wanted)
+        counts = alone if len(key) == 1 else neighborhoods.counts_of_key(key, wanted)
+        of_example = neighborhoods.of_example
+        if len(key) == 1:
+            counts = {pair: count[of_example] for pair, count in counts.items()}
+        for pair in self.pairs():
+            yield counts[pair]
+        if len(key) > 1:
+            for pair in self.pairs():
+                whole = alone[pair][of_example]
+                yield np.divide(counts[pair], whole, out=np.full(len(whole), np.nan), where=whole > 0)
+        for rate, (success, trial) in (self.rates or {}).items():
+            prior = self.priors[f"{key_name(key)}__{rate}"]
+            for window in self.spans():
+                yield prior.smooth(counts[success, window], counts[trial, window])
+
+    def _neighborhoods(self, batch: Batch) -> _Neighborhoods:
+        """The neighbours of each example, found once for all keys of a batch."""
+        place = (Similar, id(self))
+        if place not in batch.kept:
+            batch.kept[place] = _Neighborhoods.find(self, batch)
+        found: _Neighborhoods = batch.kept[place]
+        return found
+
+    def index(self, timeline: Timeline) -> NeighborIndex:
+        """The neighbour index over the part's values in a log, made once."""
+        source = self.source()
+        place = (Similar, id(source), self.exact_up_to)
+        if place not in timeline.kept:
+            vectors = source.of(timeline.keys.to_series())
+            timeline.kept[place] = source, NeighborIndex(vectors, self.exact_up_to)  # the source too: it keeps its id
+        index: NeighborIndex = timeline.kept[place][1]
+        return index
+
+
+@dataclass(frozen=True, eq=False)
+class _Neighborhoods:
+    """Weighted neighbours of each distinct (value of the part, time) among the examples.
+
+    ``of_example`` is the neighbourhood of each example, and ``member``, ``code`` and ``weight`` say of each neighbour which
+    neighbourhood it belongs to, sorted, which code of the part it is and what it weighs. ``times`` are those of the neighbourhoods.
+    """
+
+    family: Similar
+    batch: Batch
+    of_example: np.ndarray
+    times: np.ndarray
+    member: np.ndarray
+    code: np.ndarray
+    weight: np.ndarray
+
+    @classmethod
+    def find(cls, family: Similar, batch: Batch) -> _Neighborhoods:
+        timeline = batch.history.timeline((family.part,))
+        asked = batch.values(family.part)
+        distinct = asked.drop_nulls().unique(maintain_order=True)
+        places = pl.int_range(len(distinct), eager=True)
+        target = asked.replace_strict(distinct, places, default=-1, return_dtype=pl.Int64).fill_null(-1).to_numpy()
+        pairs, of_example = np.unique(np.stack([target, batch.times]), axis=1, return_inverse=True)
+        of_example = of_example.reshape(-1)
+        pair_target, pair_time = pairs[0].astype(np.int64), pairs[1].astype(np.int64)
+        if not len(distinct) or not len(timeline):
+            none = np.zeros(0, dtype=np.int64)
+            return cls(family, batch, of_example, pair_time, none, none, np.zeros(0))
+        timeline.codes_of(distinct.to_frame(timeline.columns[0]))  # the dtypes must agree
+        lists = family.index(timeline).search(
+            family.source().of(distinct), _CANDIDATES * family.n_neighbors, max(family.min_similarity, 1e-6)
+        )
+        sizes = np.where(pair_target >= 0, np.diff(lists.starts)[pair_target], 0)
+        members, codes, weights = [], [], []
+        for low, high in _blocks(sizes):
+            size = sizes[low:high]
+            member = np.repeat(np.arange(low, high), size)
+            at = np.repeat(lists.starts[pair_target[low:high]], size) + _within(size)
+            seen = timeline.first_times[lists.places[at]] < pair_time[member]
+            member, at = member[seen], at[seen]
+            nearest = _within(np.bincount(member - low, minlength=high - low)) < family.n_neighbors
+            member, at = member[nearest], at[nearest]
+            floor = family.min_similarity
+            closeness = np.clip((lists.similarity[at].astype(np.float64) - floor) / (1 - floor), 0, 1)
+            members.append(member)
+            codes.append(lists.places[at])
+            weights.append(closeness**family.power)
+        return cls(
+            family,
+            batch,
+            of_example,
+            pair_time,
+            np.concatenate(members),
+            np.concatenate(codes),
+            np.concatenate(weights),
+        )
+
+    def counts_of_part(self, wanted: Sequence[tuple[str, Window]]) -> dict[tuple[str, Window], np.ndarray]:
+        """Weighted counts of the part's own events, by neighbourhood."""
+        timeline = self.batch.history.timeline((self.family.part,))
+        standing = Standing(timeline, self.code, Moments(self.times[self.member]))
+        return {
+            (event, window): np.bincount(
+                self.member, self.weight * standing.give(standing.count(event, window)), minlength=len(self.times)
+            )
+            for event, window in wanted
+        }
+
+    def counts_of_key(self, key: Key, wanted: Sequence[tuple[str, Window]]) -> dict[tuple[str, Window], np.ndarray]:
+        """Weighted counts of a key's events with the part replaced by each neighbour, by example."""
+        batch, part = self.batch, self.family.part
+        timeline, alone = batch.history.timeline(key), batch.history.timeline((part,))
+        pairs = _PairCodes.of(timeline, alone, batch.history.column(part))
+        others = pairs.others_of(batch.examples)
+        counts = {pair: np.zeros(len(batch)) for pair in wanted}
+        starts = np.searchsorted(self.member, np.arange(len(self.times) + 1))
+        sizes = np.where(others >= 0, np.diff(starts)[self.of_example], 0)
+        for low, high in _blocks(sizes):
+            size = sizes[low:high]
+            row = np.repeat(np.arange(low, high), size)
+            at = np.repeat(starts[self.of_example[low:high]], size) + _within(size)
+            code = pairs.find(others[row], self.code[at])
+            held = code >= 0
+            row, at, code = row[held], at[held], code[held]
+            standing = Standing(timeline, code, Moments(batch.times[row]))
+            for event, window in wanted:
+                weighted = self.weight[at] * standing.give(standing.count(event, window))
+                counts[event, window][low:high] += np.bincount(row - low, weighted, minlength=high - low)
+        return counts
+
+
+@dataclass(frozen=True, eq=False)
+class _PairCodes:
+    """Codes of a key from the code of one part and a code of all others."""
+
+    others: pl.DataFrame
+    n_part: int
+    needles: np.ndarray
+    codes: np.ndarray
+
+    @classmethod
+    def of(cls, timeline: Timeline, part: Timeline, column: str) -> _PairCodes:
+        place = (_PairCodes, column)
+        if place not in timeline.kept:
+            keys = timeline.keys
+            names = [name for name in keys.columns if name != column]
+            others = keys.select(names).unique(maintain_order=True).with_row_index("other")
+            other = keys.join(others, on=names, how="left", maintain_order="left")["other"].to_numpy().astype(np.int64)
+            needles = other * part.keys.height + part.codes_of(keys.select(column))
+            order = np.argsort(needles)
+            timeline.kept[place] = cls(others, part.keys.height, needles[order], order)
+        found: _PairCodes = timeline.kept[place]
+        return found
+
+    def others_of(self, examples: pl.DataFrame) -> np.ndarray:
+        """Code of the other parts of each example; -1 where they never occur."""
+        names = self.others.columns[1:]
+        if any(examples[name].dtype != self.others[name].dtype for name in names):
+            return np.full(examples.height, -1, dtype=np.int64)
+        found = examples.select(names).join(self.others, on=names, how="left", maintain_order="left")["other"]
+        return found.cast(pl.Int64).fill_null(-1).to_numpy()
+
+    def find(self, others: np.ndarray, parts: np.ndarray) -> np.ndarray:
+        """Codes of the key; -1 for combinations that never occur."""
+        if not len(self.needles):
+            return np.full(len(others), -1, dtype=np.int64)
+        needles = others * self.n_part + parts
+        at = np.minimum(np.searchsorted(self.needles, needles), len(self.needles) - 1)
+        return np.where(self.needles[at] == needles, self.codes[at], -1)
+
+
+def _within(sizes: np.ndarray) -> np.ndarray:
+    """0, 1, 2 ... within each run of the given sizes."""
+    ends = np.cumsum(sizes)
+    return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - sizes, sizes)
+
+
+def _blocks(sizes: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Ranges of positions whose sizes sum to no more than fits into memory, one position at least."""
+    ends = np.cumsum(sizes)
+    low = 0
+    while low < len(sizes):
+        before = ends[low - 1] if low else 0
+        high = max(low + 1, int(np.searchsorted(ends, before + _EXPANDED, side="right")))
+        yield low, high
+        low = high
