@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from logs import EVENT_SCHEMA, EVENTS, EXAMPLE_SCHEMA, START, event, example
 from sklearn.base import clone
 
 from features import (
@@ -25,12 +26,10 @@ from features import (
     Window,
 )
 
-START = datetime(2026, 3, 1)
 LOG = EventLog(user="user_id", item="item_id", event="event", timestamp="ts", values=["price"])
 WINDOWS = ["1h", "1d", Window.all()]
 SECONDS = {"1h": 3600, "1d": 86400, "all": math.inf}
 KEYS = ["user", "item", ("user", "item")]
-EVENTS = ["view", "buy"]
 
 
 def behavior(**options):
@@ -72,27 +71,6 @@ def brute_force(rows, example, priors):
             gaps = [(b - a).total_seconds() for a, b in itertools.pairwise(times)]
             features[f"{name}__gap__{kind}"] = sum(gaps) / len(gaps) if gaps else None
     return features
-
-
-# Few keys and times on a coarse grid with exact window edges, so that ties, null keys, one-event keys and examples at or before the
-# first event are drawn often.
-moment = st.sampled_from([0, 1, 1800, 3600, 3601, 7200, 86400, 86401, 90000, 100_000]).map(
-    lambda s: START + timedelta(seconds=s)
-)
-key = st.sampled_from(["a", "b", "c", None])
-event = st.fixed_dictionaries({
-    "user_id": key, "item_id": key, "event": st.sampled_from([*EVENTS, "other", None]), "ts": moment,
-    "price": st.one_of(st.none(), st.floats(-1e3, 1e3)),
-})  # fmt: skip
-example = st.fixed_dictionaries({"user_id": key | st.just("new"), "item_id": key, "ts": moment})
-EVENT_SCHEMA = {
-    "user_id": pl.String,
-    "item_id": pl.String,
-    "event": pl.String,
-    "ts": pl.Datetime("us"),
-    "price": pl.Float64,
-}
-EXAMPLE_SCHEMA = {"user_id": pl.String, "item_id": pl.String, "ts": pl.Datetime("us")}
 
 
 @pytest.mark.filterwarnings("ignore:event .* never occurs")
