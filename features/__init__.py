@@ -3,9 +3,10 @@
 from features.behavior import BehaviorFeatures
 from features.errors import ColumnError, DeclarationError, EmptyFrameError, TimestampError
 from features.event_log import EventLog
-from features.family import BehaviorColumn
+from features.family import BehaviorColumn, Family
 from features.live import LiveFeatures
 from features.rates import BetaPrior
+from features.similar import Similar
 from features.window import Window
 
 __all__ = [
@@ -16,7 +17,9 @@ __all__ = [
     "DeclarationError",
     "EmptyFrameError",
     "EventLog",
+    "Family",
     "LiveFeatures",
+    "Similar",
     "TimestampError",
     "Window",
 ]

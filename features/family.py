@@ -106,7 +106,11 @@ class Family(ABC):
         return self if self.keys is not None else self._with_keys(declared)
 
     def _with_keys(self, declared: Declared) -> Self:
-        return dataclasses.replace(self, keys=tuple(key for key in declared.keys if self.describes(key)))
+        keys = tuple(key for key in declared.keys if self.describes(key))
+        if not keys:
+            names = ", ".join(map(key_name, declared.keys))
+            raise DeclarationError(f"the family {self.name!r} can describe none of the keys {names}; give it keys=[...]")
+        return dataclasses.replace(self, keys=keys)
 
     def describes(self, key: Key) -> bool:
         """Whether the family has features of this key."""

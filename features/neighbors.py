@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _FLOATS = 2**25  # numbers in one block of similarities: 128 MiB
+_EXPANSION = 512  # candidates that a search of the approximate index keeps: recall for time
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +57,11 @@ class NeighborIndex:
                     "usearch: pip install 'intentree[neighbors]', or raise exact_up_to",
                     name="usearch",
                 ) from error
-            self._index = Index(ndim=vectors.shape[1], metric="ip", dtype="f32")
-            self._index.add(np.arange(len(vectors)), vectors)
+            self._index = Index(
+                ndim=vectors.shape[1], metric="ip", dtype="f32", expansion_add=128, expansion_search=_EXPANSION
+            )
+            # One thread: with several the graph, and so the neighbours, would differ from run to run.
+            self._index.add(np.arange(len(vectors)), vectors, threads=1)
 
     def search(self, targets: np.ndarray, at_most: int, min_similarity: float) -> NeighborLists:
         """For each target the known vectors with a cosine of at least ``min_similarity`` (above 0), ``at_most`` of them."""

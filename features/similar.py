@@ -82,8 +82,6 @@ class Similar(WindowedFamily, VectorFamily):
         for key in bound.keys or ():
             if self.part not in key:
                 raise DeclarationError(f"similar: key {key_name(key)!r} has no part {self.part!r}")
-        if not bound.keys:
-            raise DeclarationError(f"similar: no key has the part {self.part!r}; declare one, such as [{self.part!r}]")
         return bound
 
     def fitted(self, history: History) -> Self:

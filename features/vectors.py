@@ -106,9 +106,10 @@ class EncodedIds:
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors scaled to unit length; a zero vector stays zero."""
+    """Vectors scaled to unit length; a zero vector stays zero, and what has unit length stays as it is, to the bit."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
+    kept = (lengths == 0) | (np.abs(lengths - 1) < 1e-6)
+    return np.asarray(vectors / np.where(kept, 1.0, lengths), dtype=np.float32)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
