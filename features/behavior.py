@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -131,6 +131,7 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         declared = self._declared()
         bound = [family.bound(declared) for family in self._open_families()]
         self._require_different_names(bound)
+        self._text_vectors: dict[str, IdVectors] = {}
         self._hold(log)
         self.families_ = tuple(family.fitted(self.history_) for family in bound)
         return self
@@ -240,7 +241,7 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
 
     def _hold(self, log: pl.DataFrame) -> None:
         self.log_ = log.filter(pl.col(KIND).is_in(list(self.events_)))
-        self.history_ = History(self.log_, self.log)
+        self.history_ = History(self.log_, self.log, self._text_vectors)
 
     def _open_families(self) -> list[Family]:
         """The families as declared, before a log is seen."""
@@ -331,8 +332,9 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         behavior.events_ = tuple(declared["events"])
         behavior.has_zone_ = zone
         behavior.families_ = tuple(declare(FAMILIES, options) for options in fitted)
+        behavior._text_vectors = {}
         for place, table in (tables or {}).items():
-            behavior._give_vectors(int(place), VectorTable.read(table))
+            behavior.give_vectors(int(place), VectorTable.read(table))
         behavior._hold(log)
         return behavior
 
@@ -344,21 +346,15 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
             if isinstance(family, VectorFamily) and isinstance(family.vectors, VectorTable)
         }
 
-    def with_text_vectors(self, vectors_of: Callable[[str], IdVectors]) -> Self:
-        """These fitted features with vectors for the families that were declared with those of the model's text encoder.
-
-        Parameters
-        ----------
-        vectors_of : callable
-            Called with the role or column whose vectors a family reads.
-        """
+    def with_text_vectors(self, vectors: Mapping[str, IdVectors]) -> Self:
+        """These fitted features with what ``vectors="text"`` stands for, by the role or column that the vectors are of."""
         other = copy.copy(self)
-        for place, family in enumerate(self.families_):
-            if isinstance(family, VectorFamily) and isinstance(family.vectors, str):
-                other._give_vectors(place, vectors_of(family.part))
+        other._text_vectors = dict(vectors)
+        other._hold(other.log_)
         return other
 
-    def _give_vectors(self, place: int, vectors: IdVectors) -> None:
+    def give_vectors(self, place: int, vectors: IdVectors) -> None:
+        """Give vectors to the family at a place in ``families_``."""
         families = list(self.families_)
         family = families[place]
         assert isinstance(family, VectorFamily)
@@ -369,7 +365,7 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         # Timelines are rebuilt on demand; copies and pickles need not carry them.
         state = dict(super().__getstate__())
         if "history_" in state:
-            state["history_"] = History(state["log_"], state["log"])
+            state["history_"] = History(state["log_"], state["log"], self._text_vectors)
         return state
 
 

@@ -109,7 +109,9 @@ class Family(ABC):
         keys = tuple(key for key in declared.keys if self.describes(key))
         if not keys:
             names = ", ".join(map(key_name, declared.keys))
-            raise DeclarationError(f"the family {self.name!r} can describe none of the keys {names}; give it keys=[...]")
+            raise DeclarationError(
+                f"the family {self.name!r} can describe none of the keys {names}; give it keys=[...]"
+            )
         return dataclasses.replace(self, keys=keys)
 
     def describes(self, key: Key) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -13,6 +13,9 @@ from features.family import Key
 from features.timeline import Moments, Standing, Timeline
 from features.window import Window
 
+if TYPE_CHECKING:
+    from features.vectors import IdVectors
+
 
 class History:
     """A log that ``EventLog.read`` returned, sorted by time, with a timeline for each key that is asked for.
@@ -21,11 +24,14 @@ class History:
     ----------
     log : polars.DataFrame
     names : EventLog
+    vectors : mapping from role or column to IdVectors, default empty
+        What ``vectors="text"`` stands for.
     """
 
-    def __init__(self, log: pl.DataFrame, names: EventLog) -> None:
+    def __init__(self, log: pl.DataFrame, names: EventLog, vectors: Mapping[str, IdVectors] | None = None) -> None:
         self.log = log
         self.names = names
+        self.vectors = dict(vectors or {})
         self._timelines: dict[tuple[str, ...], Timeline] = {}
 
     def timeline(self, key: Key) -> Timeline:

@@ -46,6 +46,8 @@ class Similar(WindowedFamily, VectorFamily):
         Less similar keys do not count.
     power : float, default 2.0
         How fast weights fall with similarity.
+    label : str, default "similar"
+        The word in the names of the columns, for two such families over different vectors.
     exact_up_to : int, default 50,000
         With more keys in the log the neighbours come from an approximate index (the extra ``neighbors``).
     rates : mapping from name to (success event, trial event), optional
@@ -60,6 +62,7 @@ class Similar(WindowedFamily, VectorFamily):
     n_neighbors: int = 50
     min_similarity: float = 0.5
     power: float = 2.0
+    label: str = "similar"
     exact_up_to: int = 50_000
     rates: Mapping[str, Sequence[str]] | None = None
     priors: Mapping[str, BetaPrior] = field(default_factory=dict)
@@ -98,10 +101,10 @@ class Similar(WindowedFamily, VectorFamily):
 
     def columns(self, key: Key) -> list[str]:
         name = key_name(key)
-        found = [f"{name}__similar_{event}__{window.name}" for event, window in self.pairs()]
+        found = [f"{name}__{self.label}_{event}__{window.name}" for event, window in self.pairs()]
         if len(key) > 1:
-            found += [f"{name}__similar_{event}_share__{window.name}" for event, window in self.pairs()]
-        return found + [f"{name}__similar_{rate}__{w.name}" for rate in self.rates or () for w in self.spans()]
+            found += [f"{name}__{self.label}_{event}_share__{window.name}" for event, window in self.pairs()]
+        return found + [f"{name}__{self.label}_{rate}__{w.name}" for rate in self.rates or () for w in self.spans()]
 
     def compute(self, key: Key, batch: Batch) -> Iterator[np.ndarray]:
         events = dict.fromkeys([*self.kinds(), *(kind for pair in (self.rates or {}).values() for kind in pair)])
@@ -131,9 +134,9 @@ class Similar(WindowedFamily, VectorFamily):
         found: _Neighborhoods = batch.kept[place]
         return found
 
-    def index(self, timeline: Timeline) -> NeighborIndex:
+    def index(self, history: History) -> NeighborIndex:
         """The neighbour index over the part's values in a log, made once."""
-        source = self.source()
+        source, timeline = self.source(history.vectors), history.timeline((self.part,))
         place = (Similar, id(source), self.exact_up_to)
         if place not in timeline.kept:
             vectors = source.of(timeline.keys.to_series())
@@ -172,8 +175,10 @@ class _Neighborhoods:
             none = np.zeros(0, dtype=np.int64)
             return cls(family, batch, of_example, pair_time, none, none, np.zeros(0))
         timeline.codes_of(distinct.to_frame(timeline.columns[0]))  # the dtypes must agree
-        lists = family.index(timeline).search(
-            family.source().of(distinct), _CANDIDATES * family.n_neighbors, max(family.min_similarity, 1e-6)
+        lists = family.index(batch.history).search(
+            family.source(batch.history.vectors).of(distinct),
+            _CANDIDATES * family.n_neighbors,
+            max(family.min_similarity, 1e-6),
         )
         sizes = np.where(pair_target >= 0, np.diff(lists.starts)[pair_target], 0)
         members, codes, weights = [], [], []

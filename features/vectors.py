@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -154,12 +155,12 @@ class VectorFamily(Family):
         """The same family over other vectors."""
         return dataclasses.replace(self, vectors=vectors)
 
-    def source(self) -> IdVectors:
-        """The vectors, or DeclarationError where they are still to be given."""
-        if self.vectors is None or isinstance(self.vectors, str):
+    def source(self, given: Mapping[str, IdVectors]) -> IdVectors:
+        """The vectors; ``given`` are those that stand for "text", by part. DeclarationError where there are none."""
+        source = given.get(self.part) if isinstance(self.vectors, str) else self.vectors
+        if source is None:
             raise DeclarationError(
                 f"{self.name}: vectors are missing: give a table or an object with encode; "
-                '"text" works inside a HybridClassifier with a text role of that name'
+                f'"{TEXT}" works inside a HybridClassifier with the text role {self.part!r}'
             )
-        source: IdVectors = self.vectors
         return source

@@ -5,6 +5,8 @@
     projections.safetensors  mean and components of each role's coordinates
     categories.parquet       known values of the categorical columns
     behavior_log.parquet     the fitted event log
+    vectors_{n}.parquet      the table of vectors that the n-th family of behaviour features was declared with, if any
+    id_texts_{part}.parquet  texts of the ids whose vectors behaviour features read, if any
     interest_log.parquet     user, item text and time of the log, where recent interest is on
 
 The encoder's weights are named by a fingerprint and verified when they are loaded; they are not copied.
@@ -26,6 +28,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from features import BehaviorFeatures
+from features.vectors import EncodedIds, VectorFamily, VectorTable
 from hybrid.boosters import booster_class
 from hybrid.coordinates import Projection
 from hybrid.device import resolve_device
@@ -37,7 +40,7 @@ from hybrid.matrix import Column
 if TYPE_CHECKING:
     from hybrid.classifier import HybridClassifier
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 _PACKAGES = ("intentree", "numpy", "polars", "torch", "sentence-transformers", "xgboost", "lightgbm", "scikit-learn")
 
@@ -109,7 +112,13 @@ def load(folder: str | Path, *, encoder: Any = None, device: str = "auto") -> Hy
     parameters = dict(manifest["parameters"])
     behavior = None
     if manifest["behavior"] is not None:
-        behavior = BehaviorFeatures.restore(manifest["behavior"], pl.read_parquet(folder / "behavior_log.parquet"))
+        tables = {
+            path.stem.removeprefix("vectors_"): pl.read_parquet(path) for path in folder.glob("vectors_*.parquet")
+        }
+        log = pl.read_parquet(folder / "behavior_log.parquet")
+        behavior = BehaviorFeatures.restore(manifest["behavior"], log, tables)
+        for place, described in manifest["behavior_encoders"].items():
+            behavior.give_vectors(int(place), EncodedIds(TextEncoder.from_description(described)))
     described = manifest["encoder"]
     text_encoder = None if described is None else TextEncoder.from_description(described, model=encoder)
     if text_encoder is not None:
@@ -126,6 +135,9 @@ def load(folder: str | Path, *, encoder: Any = None, device: str = "auto") -> Hy
     )
     builder = model.builder()
     builder.evidence = dataclasses.replace(builder.evidence, behavior=behavior)
+    if behavior is not None:
+        texts = {path.stem.removeprefix("id_texts_"): path for path in folder.glob("id_texts_*.parquet")}
+        builder.give_text_vectors({part: pl.read_parquet(path) for part, path in texts.items()})
     known = pl.read_parquet(folder / "categories.parquet")
     builder.categories = {name: known.filter(column=name)["value"].to_list() for name in builder.evidence.categorical}
     projections = load_file(folder / "projections.safetensors")
@@ -162,6 +174,11 @@ def _write(model: HybridClassifier, folder: Path) -> None:
     behavior = builder.evidence.behavior
     if behavior is not None:
         behavior.log_.write_parquet(folder / "behavior_log.parquet")
+        for place, table in behavior.tables().items():
+            table.write_parquet(folder / f"vectors_{place}.parquet")
+    for part, vectors in builder.id_vectors.items():
+        if vectors.texts is not None:
+            vectors.texts.write_parquet(folder / f"id_texts_{part}.parquet")
     if builder.interest is not None:
         builder.interest.log.write_parquet(folder / "interest_log.parquet")
     parameters = {
@@ -183,6 +200,7 @@ def _write(model: HybridClassifier, folder: Path) -> None:
         "n_features_in": model.n_features_in_,
         "encoder": None if builder.encoder is None else builder.encoder.describe(),
         "behavior": None if behavior is None else behavior.declaration(),
+        "behavior_encoders": {} if behavior is None else _encoders(behavior),
         "files": {path.name: _sha256(path) for path in sorted(folder.iterdir())},
     }
     try:
@@ -190,6 +208,21 @@ def _write(model: HybridClassifier, folder: Path) -> None:
     except TypeError as error:
         raise ParameterError(f"a parameter of the model cannot be written as JSON: {error}") from None
     (folder / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def _encoders(behavior: BehaviorFeatures) -> dict[str, Any]:
+    """Descriptions of the encoders that families of behaviour features were declared with, by the family's place."""
+    described = {}
+    for place, family in enumerate(behavior.families_):
+        if isinstance(family, VectorFamily) and not isinstance(family.vectors, VectorTable | str):
+            encoder = getattr(family.vectors, "encoder", None)
+            if not isinstance(encoder, TextEncoder):
+                raise ParameterError(
+                    f"the family {family.name!r} reads vectors from an object that an artifact cannot hold; declare it with a table, "
+                    'a TextEncoder, or vectors="text"'
+                )
+            described[str(place)] = encoder.describe()
+    return described
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from hybrid.attributes import attributes, fit_categories
 from hybrid.coordinates import Projection
 from hybrid.encoder import Embedded, TextEncoder
 from hybrid.errors import MatrixError, ParameterError
+from hybrid.id_vectors import TextVectors, text_parts
+from hybrid.interest import GROUP as RECENT_INTEREST
 from hybrid.interest import RecentInterest
 from hybrid.match import match
 from hybrid.matrix import Column, FeatureMatrix
@@ -71,6 +73,7 @@ class MatrixBuilder:
         self.categories: dict[str, list[str]] = {}
         self.projections: dict[str, Projection] = {}
         self.interest: RecentInterest | None = None
+        self.id_vectors: dict[str, TextVectors] = {}
 
     @classmethod
     def declare(
@@ -129,6 +132,9 @@ class MatrixBuilder:
         if evidence.behavior is not None:
             evidence.behavior.fit(events)
             evidence.behavior.check_examples(examples)  # time zones can be compared only now
+            self.give_text_vectors()
+            for vectors in self.id_vectors.values():
+                vectors.learn(to_polars(events, "events"), "events")
             if evidence.recent_interest:
                 self.interest = self._interest(to_polars(events, "events"))
         texts = self._texts(examples)
@@ -144,6 +150,9 @@ class MatrixBuilder:
         self, examples: pl.DataFrame, events: Frame | None = None, progress: Progress | None = None
     ) -> FeatureMatrix:
         """The matrix of checked examples; ``events`` replace the fitted log."""
+        for vectors in self.id_vectors.values():
+            if events is not None:
+                vectors.learn(to_polars(events, "events"), "events")
         texts = self._texts(examples)
         return self._join(examples, texts, self._embed(texts, progress), events)
 
@@ -163,6 +172,19 @@ class MatrixBuilder:
         if self.interest is not None:
             self.interest = self._interest(to_polars(events, "events"))
 
+    def give_text_vectors(self, texts: Mapping[str, pl.DataFrame] | None = None) -> None:
+        """Give the encoder's vectors to the families of behaviour features that read them; ``texts`` are those of known ids by part."""
+        behavior = self.evidence.behavior
+        assert behavior is not None
+        roles = self.evidence.text
+        for part in text_parts(behavior, roles):
+            assert self.encoder is not None
+            column = behavior.log.columns_of((part,))[0]
+            known = (texts or {}).get(part)
+            self.id_vectors[part] = TextVectors(self.encoder, part, column, roles[part], self.device, known)
+        behavior = behavior.with_text_vectors(self.id_vectors)
+        self.evidence = dataclasses.replace(self.evidence, behavior=behavior)
+
     def _texts(self, examples: pl.DataFrame) -> dict[str, pl.Series]:
         return {role: role_text(examples, columns, "examples") for role, columns in self.evidence.text.items()}
 
@@ -180,6 +202,8 @@ class MatrixBuilder:
         self, examples: pl.DataFrame, texts: dict[str, pl.Series], embedded: dict[str, Embedded], events: Frame | None
     ) -> FeatureMatrix:
         evidence = self.evidence
+        for vectors in self.id_vectors.values():
+            vectors.learn(examples, "examples")
         parts = [self.projections[role].apply(one, role) for role, one in embedded.items() if role in self.projections]
         if len(embedded) > 1:
             parts.append(match(list(embedded), embedded, texts))
@@ -210,10 +234,13 @@ def behavior_matrix(behavior: BehaviorFeatures, examples: pl.DataFrame, events: 
     values = np.empty((features.height, features.width), dtype=np.float32)
     for i, name in enumerate(features.columns):
         values[:, i] = features[name].to_numpy()
-    return FeatureMatrix(values, tuple(Column(column.name, behavior_group(column)) for column in behavior.columns()))
+    columns = tuple(Column(column.name, behavior_group(column), family=column.family) for column in behavior.columns())
+    return FeatureMatrix(values, columns)
 
 
 def behavior_group(column: BehaviorColumn) -> str:
-    """The group of a behaviour feature: that of its key's first part, whose behaviour it is."""
+    """The group of a behaviour feature: recent interest, or that of its key's first part, whose behaviour it is."""
+    if column.family == RECENT_INTEREST:
+        return RECENT_INTEREST
     first = column.key[0]
     return first if first == "session" and first in ROLES else f"{first} behaviour"

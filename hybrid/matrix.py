@@ -23,11 +23,14 @@ class Column:
         The evidence that the column belongs to; groups are explained, tuned and switched as one.
     categories : int, default 0
         Number of categories for a column of category codes (0 .. categories - 1, NaN for missing or unseen); 0 for a number.
+    family : str, default ""
+        The family of a behaviour feature.
     """
 
     name: str
     group: str
     categories: int = 0
+    family: str = ""
 
 
 @dataclass(frozen=True)

@@ -132,10 +132,11 @@ def test_the_approximate_index_finds_nearly_all_exact_neighbours():
 
 def test_without_the_package_a_large_log_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "usearch.index", None)
+    log, vectors = many(60, 2_000)
+    similar = Similar(part="user", vectors=vectors, exact_up_to=10)
+    fitted = BehaviorFeatures(LOG, ["user"], ["1d"], families=[similar]).fit(log)
     with pytest.raises(ModuleNotFoundError, match=r"60 keys are more than exact_up_to=10.*pip install 'intentree"):
-        log, vectors = many(60, 2_000)
-        similar = Similar(part="user", vectors=vectors, exact_up_to=10)
-        BehaviorFeatures(LOG, ["user"], ["1d"], families=[similar]).fit(log).transform(log[:3])
+        fitted.transform(log[:3])
 
 
 def test_an_object_that_encodes_serves_as_vectors():
@@ -177,8 +178,9 @@ def test_declaration_and_tables_restore_the_features():
 def test_a_declaration_that_means_nothing_is_refused(options, message):
     log, vectors = many(30, 500)
     with pytest.raises(DeclarationError, match=message):
-        similar = Similar(**{"part": "user", "vectors": vectors, **options})
-        BehaviorFeatures(LOG, ["user"], ["1d"], events=EVENTS, families=[similar]).fit(log)
+        BehaviorFeatures(
+            LOG, ["user"], ["1d"], events=EVENTS, families=[Similar(**{"part": "user", "vectors": vectors, **options})]
+        ).fit(log)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +202,5 @@ def test_a_table_of_options_declares_a_family():
     assert declare(FAMILIES, {"family": "similar", "part": "query", "n_neighbors": 7}).n_neighbors == 7
     with pytest.raises(DeclarationError, match=r"no family of behaviour features 'similr'; did you mean 'similar'\?"):
         declare(FAMILIES, {"family": "similr"})
-    with pytest.raises(
-        DeclarationError, match=r"'similar' has no option 'neighbors'; did you mean 'n_neighbors'\?"
-    ):
+    with pytest.raises(DeclarationError, match=r"'similar' has no option 'neighbors'; did you mean 'n_neighbors'\?"):
         declare(FAMILIES, {"family": "similar", "neighbors": 7})
