@@ -87,6 +87,8 @@ class ImportanceReport:
         ``column, group, gain, shap``, greatest SHAP first; every column of the matrix.
     coordinates : polars.DataFrame
         ``coordinates, group, columns, gain, shap``: runs of numbered columns (an embedding's coordinates) as one, ``shap`` of their sum.
+    families : polars.DataFrame
+        ``group, family, columns, gain, shap``: families of behaviour features within each group, ``shap`` of their columns' sum.
     ablation : polars.DataFrame
         ``dropped, metric, value, low, high, difference, difference_low, difference_high``: models refitted without a group, by
         cross-fitting on the report's own rows. "none" comes first; a difference is the row's value less that of "none" on the same
@@ -107,6 +109,7 @@ class ImportanceReport:
     groups: pl.DataFrame
     columns: pl.DataFrame
     coordinates: pl.DataFrame
+    families: pl.DataFrame
     ablation: pl.DataFrame
     metrics: pl.DataFrame
     calibration: pl.DataFrame
@@ -220,7 +223,7 @@ def importance_report(
     some = matrix if len(index) == len(y) else matrix.rows(index)
     y, units_some = y[index], None if units is None else units[index]
     shap_index = sample_rows(len(index), None, shap_rows(len(classes)), random_state)
-    shap, columns, coordinates = attribution_tables(booster, some.rows(shap_index), partial(say, "SHAP"))
+    attributed = attribution_tables(booster, some.rows(shap_index), partial(say, "SHAP"))
     permutation = permutation_table(
         booster,
         some,
@@ -247,15 +250,16 @@ def importance_report(
             n_jobs=n_jobs,
             on_step=partial(say, "ablation"),
         )
-        in_order = {name: refits[name] for name in (NOTHING_DROPPED, *shap["group"]) if name in refits}
+        in_order = {name: refits[name] for name in (NOTHING_DROPPED, *attributed.groups["group"]) if name in refits}
         ablation = comparison("dropped", y, in_order, units_some, random_state)
 
     return ImportanceReport(
         title=title,
         classes=tuple(classes),
-        groups=shap.join(permutation, on="group", how="left", maintain_order="left"),
-        columns=columns,
-        coordinates=coordinates,
+        groups=attributed.groups.join(permutation, on="group", how="left", maintain_order="left"),
+        columns=attributed.columns,
+        coordinates=attributed.coordinates,
+        families=attributed.families,
         ablation=ablation,
         metrics=metrics,
         calibration=calibration,

@@ -41,6 +41,7 @@ def importance_page(report: ImportanceReport) -> str:
         _groups_section(report),
         Section("What to distrust", [Points(cautions(report))]),
         _ablation_section(report),
+        *([Section("Families of behaviour features", [_families_table(report)])] if report.families.height else []),
         Section("Columns", [_columns_table(report)]),
         _calibration_section(report),
         Section("Where these numbers come from", [Facts(_basis(report)), Facts(report.provenance)]),
@@ -174,6 +175,27 @@ def _verdict_tone(group: GroupFinding) -> Tone:
     if group.verdict in ("keep", "used"):
         return "good"
     return "bad" if group.verdict in ("harmful", "misused") else "muted"
+
+
+def _families_table(report: ImportanceReport) -> Table:
+    """What each kind of behaviour feature adds, within its group."""
+    total, top = max(float(report.columns["gain"].sum()), 1e-300), max([*report.families["shap"], 1e-300])
+    places = decimals_to_scale(top)
+    rows: list[list[str | Cell]] = [
+        [
+            row["family"],
+            row["group"],
+            count(row["columns"]),
+            Cell(number(row["shap"], decimals=places), share=row["shap"] / top),
+            percent(row["gain"] / total, decimals=1),
+        ]
+        for row in report.families.iter_rows(named=True)
+    ]
+    caption = (
+        "Columns that are computed alike stand together. SHAP: mean size of the sum of their contributions to the margin; gain: share of "
+        "all loss reduction in training."
+    )
+    return Table(caption, ["family", "group", "columns", "mean |SHAP|", "gain"], rows, words=(0, 1))
 
 
 def _columns_table(report: ImportanceReport) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -74,13 +75,22 @@ def no_comparison(kind: str) -> pl.DataFrame:
     return pl.DataFrame(schema={kind: pl.String, **_COMPARED})
 
 
-def attribution_tables(
-    booster: Booster, matrix: FeatureMatrix, on_step: OnStep | None
-) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """SHAP and gain: of groups (``group, shap, shap_share``), of columns, and of runs of coordinates."""
-    runs = coordinate_runs(matrix.columns)
-    shap = mean_shap(booster, matrix, [*map(matrix.positions, matrix.groups), *(p for _, p in runs)], on_step)
-    of_groups, of_runs = np.split(shap.sets, [len(matrix.groups)])
+@dataclass(frozen=True)
+class Attributions:
+    """SHAP and gain of columns and of sets of them, greatest SHAP first; ``ImportanceReport`` says what each frame holds."""
+
+    groups: pl.DataFrame
+    columns: pl.DataFrame
+    coordinates: pl.DataFrame
+    families: pl.DataFrame
+
+
+def attribution_tables(booster: Booster, matrix: FeatureMatrix, on_step: OnStep | None) -> Attributions:
+    """SHAP and gain of groups, of columns, of runs of coordinates and of families of behaviour features."""
+    runs, families = coordinate_runs(matrix.columns), _families(matrix)
+    sets = [*map(matrix.positions, matrix.groups), *(places for _, places in runs), *families.values()]
+    shap = mean_shap(booster, matrix, sets, on_step)
+    of_groups, of_runs, of_families = np.split(shap.sets, np.cumsum([len(matrix.groups), len(runs)]))
     gain = booster.gain()
     groups = pl.DataFrame({"group": list(matrix.groups), "shap": of_groups}).with_columns(
         shap_share=pl.col("shap") / max(of_groups.sum(), np.finfo(np.float64).tiny)
@@ -109,7 +119,28 @@ def attribution_tables(
             "shap": pl.Float64,
         },
     )
-    return tuple(t.sort("shap", descending=True, maintain_order=True) for t in (groups, columns, coordinates))  # type: ignore[return-value]  # three in, three out
+    in_families = pl.DataFrame(
+        {
+            "group": [group for group, _ in families],
+            "family": [family for _, family in families],
+            "columns": [len(places) for places in families.values()],
+            "gain": [float(gain[places].sum()) for places in families.values()],
+            "shap": of_families,
+        },
+        schema={"group": pl.String, "family": pl.String, "columns": pl.Int64, "gain": pl.Float64, "shap": pl.Float64},
+    )
+    return Attributions(
+        *(t.sort("shap", descending=True, maintain_order=True) for t in (groups, columns, coordinates, in_families))
+    )
+
+
+def _families(matrix: FeatureMatrix) -> dict[tuple[str, str], np.ndarray]:
+    """Positions of the columns of each family within each group."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for place, column in enumerate(matrix.columns):
+        if column.family:
+            found.setdefault((column.group, column.family), []).append(place)
+    return {name: np.array(places) for name, places in found.items()}
 
 
 def permutation_table(

@@ -22,12 +22,12 @@ from hybrid.report import ImportanceReport, importance_report
 HOSTILE = "<script>alert('x')</script>"
 PARAMETERS = TreeParameters(n_estimators=40, learning_rate=0.15, max_depth=3)
 COLUMNS = (
-    Column("user__purchase__7d", "user behaviour"),
-    Column("user__purchase__30d", "user behaviour"),
+    Column("user__purchase__7d", "user behaviour", family="count"),
+    Column("user__purchase__30d", "user behaviour", family="count"),
     *(Column(f"item__text_{i}", "item text") for i in range(8)),
-    Column("item__purchase__7d", "item behaviour"),
+    Column("item__purchase__7d", "item behaviour", family="count"),
     Column(HOSTILE, "session"),
-    Column("session__click__1h", "session"),
+    Column("session__click__1h", "session", family="trend"),
 )
 
 
@@ -98,6 +98,15 @@ def test_shap_and_gain_are_those_of_the_bare_booster(world: World, tmp_path: Pat
         assert shown[column.name]["shap"] == pytest.approx(np.abs(contributions[:, i]).mean(), rel=1e-4, abs=1e-7)
         assert shown[column.name]["gain"] == pytest.approx(gains.get(f"f{i}", 0.0), rel=1e-5)
         assert shown[column.name]["group"] == column.group
+    families = {(column.group, column.family) for column in COLUMNS if column.family}
+    assert {(row["group"], row["family"]) for row in world.report.families.iter_rows(named=True)} == families
+    for row in world.report.families.iter_rows(named=True):
+        inside = [
+            i for i, column in enumerate(COLUMNS) if (column.group, column.family) == (row["group"], row["family"])
+        ]
+        assert row["columns"] == len(inside)
+        assert row["shap"] == pytest.approx(np.abs(contributions[:, inside].sum(axis=1)).mean(), rel=1e-4, abs=1e-7)
+        assert row["gain"] == pytest.approx(sum(gains.get(f"f{i}", 0.0) for i in inside), rel=1e-5)
 
 
 def test_permutation_is_the_rise_of_the_log_loss_when_a_group_is_shuffled(world: World) -> None:
