@@ -1,11 +1,15 @@
 """Behaviour features from an event log, correct as of a point in time."""
 
 from features.behavior import BehaviorFeatures
+from features.decay import Decay
 from features.errors import ColumnError, DeclarationError, EmptyFrameError, TimestampError
 from features.event_log import EventLog
 from features.family import BehaviorColumn
 from features.live import LiveFeatures
 from features.rates import BetaPrior
+from features.share import Share
+from features.statistics import Statistics
+from features.trend import Trend
 from features.window import Window
 
 __all__ = [
@@ -13,10 +17,14 @@ __all__ = [
     "BehaviorFeatures",
     "BetaPrior",
     "ColumnError",
+    "Decay",
     "DeclarationError",
     "EmptyFrameError",
     "EventLog",
     "LiveFeatures",
+    "Share",
+    "Statistics",
     "TimestampError",
+    "Trend",
     "Window",
 ]
