@@ -6,7 +6,7 @@ from features.errors import ColumnError, DeclarationError, EmptyFrameError, Time
 from features.event_log import EventLog
 from features.family import BehaviorColumn
 from features.live import LiveFeatures
-from features.rates import BetaPrior
+from features.rates import BetaPrior, Rates
 from features.share import Share
 from features.statistics import Statistics
 from features.trend import Trend
@@ -22,6 +22,7 @@ __all__ = [
     "EmptyFrameError",
     "EventLog",
     "LiveFeatures",
+    "Rates",
     "Share",
     "Statistics",
     "TimestampError",

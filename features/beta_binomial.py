@@ -1,0 +1,64 @@
+"""The beta-binomial distribution: its likelihood, and the beta distribution of rates that makes a log most likely."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import minimize  # scikit-learn has loaded both already
+from scipy.special import digamma, expit, gammaln, logit
+
+_LARGE = 1e3  # above it log-gammas are so large that their difference loses digits
+
+
+def log_rising(base: float, steps: np.ndarray) -> np.ndarray:
+    """``log(base * (base + 1) * ... * (base + steps - 1))``, by Stirling's series where the base is large."""
+    if base < _LARGE:
+        return np.asarray(gammaln(base + steps) - gammaln(base))
+    top = base + steps
+    return np.asarray(
+        (top - 0.5) * np.log1p(steps / base) + steps * np.log(base) - steps + (1 / top - 1 / base) / 12
+        - (1 / top**3 - 1 / base**3) / 360
+    )  # fmt: skip
+
+
+def fit_beta(
+    successes: np.ndarray,
+    trials: np.ndarray,
+    start: tuple[float, float],
+    mean_bounds: tuple[float, float],
+    strength_bounds: tuple[float, float],
+) -> tuple[float, float]:
+    """Mean and strength (``alpha + beta``) of the beta distribution of rates that makes the successes most likely.
+
+    The likelihood needs successes, failures and trials one by one, so each is counted once per distinct number (T. P. Minka,
+    "Estimating a Dirichlet distribution", 2000) and a step costs the distinct numbers, not the keys. Maximised over the logit of the
+    mean and the logarithm of the strength by L-BFGS-B.
+
+    Parameters
+    ----------
+    successes, trials : numpy.ndarray of shape (n_keys,)
+        ``0 <= successes <= trials``.
+    start : (mean, strength)
+    mean_bounds, strength_bounds : (least, greatest)
+    """
+    won, lost, tried = (np.unique(part, return_counts=True) for part in (successes, trials - successes, trials))
+    total = float(trials.sum())
+
+    def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
+        mean, strength = float(expit(point[0])), float(np.exp(point[1]))
+        alpha, beta = mean * strength, (1 - mean) * strength
+        likelihood, slopes = 0.0, []
+        for (numbers, times), base, sign in ((won, alpha, 1), (lost, beta, 1), (tried, strength, -1)):
+            likelihood += sign * float(times @ log_rising(base, numbers))
+            slopes.append(sign * float(times @ (digamma(base + numbers) - digamma(base))))
+        by_alpha, by_beta = slopes[0] + slopes[2], slopes[1] + slopes[2]
+        by_mean = (by_alpha - by_beta) * strength * mean * (1 - mean)
+        by_strength = by_alpha * alpha + by_beta * beta
+        return -likelihood / total, np.array([by_mean, by_strength]) / -total
+
+    bounds = [tuple(logit(mean_bounds)), tuple(np.log(strength_bounds))]
+    # From two starts, since a start in the flat far end of the strength would end there.
+    starts = [(logit(start[0]), np.log(strength)) for strength in (start[1], np.sqrt(total / len(trials)))]
+    options = {"ftol": 1e-14, "gtol": 1e-10}
+    found = [minimize(loss, point, jac=True, method="L-BFGS-B", bounds=bounds, options=options) for point in starts]
+    best = min(found, key=lambda result: float(result.fun))
+    return float(expit(best.x[0])), float(np.exp(best.x[1]))
