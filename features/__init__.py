@@ -1,5 +1,6 @@
 """Behaviour features from an event log, correct as of a point in time."""
 
+from features.backoff import BackoffRates
 from features.behavior import BehaviorFeatures
 from features.decay import Decay
 from features.errors import ColumnError, DeclarationError, EmptyFrameError, TimestampError
@@ -13,6 +14,7 @@ from features.trend import Trend
 from features.window import Window
 
 __all__ = [
+    "BackoffRates",
     "BehaviorColumn",
     "BehaviorFeatures",
     "BetaPrior",

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import minimize  # scikit-learn has loaded both already
+from scipy.optimize import minimize, minimize_scalar  # scikit-learn has loaded both already
 from scipy.special import digamma, expit, gammaln, logit
 
 _LARGE = 1e3  # above it log-gammas are so large that their difference loses digits
 
 
-def log_rising(base: float, steps: np.ndarray) -> np.ndarray:
+def log_rising(base: float | np.ndarray, steps: np.ndarray) -> np.ndarray:
     """``log(base * (base + 1) * ... * (base + steps - 1))``, by Stirling's series where the base is large."""
-    if base < _LARGE:
-        return np.asarray(gammaln(base + steps) - gammaln(base))
-    top = base + steps
-    return np.asarray(
-        (top - 0.5) * np.log1p(steps / base) + steps * np.log(base) - steps + (1 / top - 1 / base) / 12
-        - (1 / top**3 - 1 / base**3) / 360
-    )  # fmt: skip
+    top, large = base + steps, np.maximum(base, 1.0)  # the series is not taken below 1, where its terms may overflow
+    far = np.maximum(top, 1.0)
+    series = (far - 0.5) * np.log1p(steps / large) + steps * np.log(large) - steps
+    series += (1 / far - 1 / large) / 12 - (1 / far**3 - 1 / large**3) / 360
+    return np.where(np.less(base, _LARGE), gammaln(top) - gammaln(base), series)
 
 
 def fit_beta(
@@ -62,3 +60,25 @@ def fit_beta(
     found = [minimize(loss, point, jac=True, method="L-BFGS-B", bounds=bounds, options=options) for point in starts]
     best = min(found, key=lambda result: float(result.fun))
     return float(expit(best.x[0])), float(np.exp(best.x[1]))
+
+
+def fit_strength(successes: np.ndarray, trials: np.ndarray, means: np.ndarray, bounds: tuple[float, float]) -> float:
+    """Strength of beta distributions with known means, one a key, that makes the successes most likely.
+
+    Parameters
+    ----------
+    successes, trials : numpy.ndarray of shape (n_keys,)
+        ``0 <= successes <= trials``.
+    means : numpy.ndarray of shape (n_keys,)
+        Strictly between 0 and 1.
+    bounds : (least, greatest)
+    """
+    lost = trials - successes
+
+    def loss(log_strength: float) -> float:
+        strength = float(np.exp(log_strength))
+        likelihood = log_rising(means * strength, successes) + log_rising((1 - means) * strength, lost)
+        return -float((likelihood - log_rising(strength, trials)).sum())
+
+    found = minimize_scalar(loss, bounds=tuple(np.log(bounds)), method="bounded", options={"xatol": 1e-3})
+    return float(np.exp(found.x))

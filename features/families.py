@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from features.backoff import BackoffRates
 from features.counts import Counts, Sums
 from features.decay import Decay
 from features.distinct import Distinct
@@ -15,5 +16,5 @@ from features.trend import Trend
 
 FAMILIES: dict[str, type[Family]] = {
     family.name: family
-    for family in (Counts, Sums, Statistics, Share, Trend, Decay, Distinct, Rates, Recency, Gaps, Similar)
+    for family in (Counts, Sums, Statistics, Share, Trend, Decay, Distinct, Rates, BackoffRates, Recency, Gaps, Similar)
 }

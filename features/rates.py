@@ -17,8 +17,8 @@ from features.timeline import Timeline
 from features.windowed import SpanFamily
 
 METHODS = ("moments", "likelihood")
-_MEAN_BOUNDS = (1e-6, 1 - 1e-6)
-_STRENGTH_BOUNDS = (1e-2, 1e6)
+MEAN_BOUNDS = (1e-6, 1 - 1e-6)
+STRENGTH_BOUNDS = (1e-2, 1e6)
 
 
 @dataclass(frozen=True)
@@ -76,18 +76,18 @@ class BetaPrior:
         total = n.sum()
         if total == 0:
             return cls(0.5, 2.0)
-        mean = float(np.clip(s.sum() / total, *_MEAN_BOUNDS))
+        mean = float(np.clip(s.sum() / total, *MEAN_BOUNDS))
         free = len(n) - 1
         room = total - (n * n).sum() / total - free
         if room <= 0:  # every key has one trial, or there is one key: nothing tells how keys differ
             return cls(mean, 2.0)
         spread = (n * (s / n - mean) ** 2).sum() / (mean * (1 - mean))
         overdispersion = (spread - free) / room
-        strength = 1 / overdispersion - 1 if overdispersion > 0 else _STRENGTH_BOUNDS[1]
-        prior = cls(mean, float(np.clip(strength, *_STRENGTH_BOUNDS)))
+        strength = 1 / overdispersion - 1 if overdispersion > 0 else STRENGTH_BOUNDS[1]
+        prior = cls(mean, float(np.clip(strength, *STRENGTH_BOUNDS)))
         if method == "moments":
             return prior
-        return cls(*fit_beta(s, n, (prior.mean, prior.strength), _MEAN_BOUNDS, _STRENGTH_BOUNDS))
+        return cls(*fit_beta(s, n, (prior.mean, prior.strength), MEAN_BOUNDS, STRENGTH_BOUNDS))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
