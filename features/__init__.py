@@ -2,6 +2,7 @@
 
 from features.backoff import BackoffRates
 from features.behavior import BehaviorFeatures
+from features.debias import DebiasedRates
 from features.decay import Decay
 from features.errors import ColumnError, DeclarationError, EmptyFrameError, TimestampError
 from features.event_log import EventLog
@@ -19,6 +20,7 @@ __all__ = [
     "BehaviorFeatures",
     "BetaPrior",
     "ColumnError",
+    "DebiasedRates",
     "Decay",
     "DeclarationError",
     "EmptyFrameError",

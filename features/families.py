@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from features.backoff import BackoffRates
 from features.counts import Counts, Sums
+from features.debias import DebiasedRates
 from features.decay import Decay
 from features.distinct import Distinct
 from features.family import Family
@@ -16,5 +17,19 @@ from features.trend import Trend
 
 FAMILIES: dict[str, type[Family]] = {
     family.name: family
-    for family in (Counts, Sums, Statistics, Share, Trend, Decay, Distinct, Rates, BackoffRates, Recency, Gaps, Similar)
+    for family in (
+        Counts,
+        Sums,
+        Statistics,
+        Share,
+        Trend,
+        Decay,
+        Distinct,
+        Rates,
+        BackoffRates,
+        DebiasedRates,
+        Recency,
+        Gaps,
+        Similar,
+    )
 }
