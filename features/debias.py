@@ -15,7 +15,7 @@ from features.errors import ColumnError, DeclarationError
 from features.event_log import KIND
 from features.family import Declared, Key, as_key, key_name
 from features.history import Batch, History
-from features.ranges import reduce_ranges
+from features.ranges import range_sums
 from features.rates import BetaPrior, totals
 from features.timeline import Timeline
 from features.windowed import SpanFamily
@@ -124,7 +124,7 @@ class DebiasedRates(SpanFamily):
             before = standing.timeline.kinds_before(trial)
             for window in self.spans():
                 start, stop = before[standing.start(window)], before[standing.stop]
-                examined = reduce_ranges(np.add, weights, start, stop, 0.0)
+                examined = range_sums(weights, start, stop)
                 yield standing.give(prior.smooth(standing.count(success, window), examined))
 
     def _positions(self, timeline: Timeline, trial: str) -> np.ndarray:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Self
 
 import numpy as np
@@ -13,11 +14,21 @@ from features.errors import DeclarationError
 from features.family import Declared, Key, key_name
 from features.frames import closest
 from features.history import Batch
-from features.ranges import reduce_ranges
+from features.ranges import range_extremes, range_sums
 from features.timeline import Timeline
 from features.windowed import WindowedFamily
 
-_REDUCED_BY = {"mean": np.add, "min": np.minimum, "max": np.maximum}
+
+def _means(values: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
+    counts = stops - starts
+    return np.where(counts > 0, range_sums(values, starts, stops) / np.maximum(counts, 1), np.nan)
+
+
+_STATISTICS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
+    "mean": _means,
+    "min": partial(range_extremes, np.minimum),
+    "max": partial(range_extremes, np.maximum),
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,7 +36,7 @@ class Statistics(WindowedFamily):
     """``{key}__{event}_{mean|min|max}_{value}__{window}``: of a value over the events of a kind in the window, Float64.
 
     Events whose value is null do not count; null when no event is left. A window costs log2 of its longest range in passes over the
-    log (``reduce_ranges``), and a mean loses no digits to values outside its window.
+    log (``features.ranges``), and a mean loses no digits to values outside its window.
 
     Parameters
     ----------
@@ -47,9 +58,9 @@ class Statistics(WindowedFamily):
                 f"statistic: statistics must be a list of different statistics, not {self.statistics!r}"
             )
         for statistic in self.statistics:
-            if statistic not in _REDUCED_BY:
+            if statistic not in _STATISTICS:
                 raise DeclarationError(
-                    f"statistic: there is no statistic {statistic!r}{closest(statistic, _REDUCED_BY)}"
+                    f"statistic: there is no statistic {statistic!r}{closest(statistic, _STATISTICS)}"
                 )
         self._set(statistics=tuple(self.statistics))
 
@@ -80,10 +91,7 @@ class Statistics(WindowedFamily):
                 for statistic in self.statistics:
                     for window in self.spans():
                         start = before[standing.start(window)]
-                        reduced = reduce_ranges(_REDUCED_BY[statistic], held, start, stop, np.nan)
-                        if statistic == "mean":
-                            reduced /= np.maximum(stop - start, 1)
-                        yield standing.give(reduced)
+                        yield standing.give(_STATISTICS[statistic](held, start, stop))
 
 
 def checked_values(family: str, values: Sequence[str] | None) -> tuple[str, ...] | None:
