@@ -23,8 +23,8 @@ def examination(
     results by those that stood at several positions; where none did, all positions count the same.
 
     Its parameters are usually found by expectation-maximisation (X. Wang et al., "Position Bias Estimation for Unbiased Learning to
-    Rank in Personal Search", WSDM 2018), which needs thousands of passes where clicks are rare, and is biased by results with few
-    impressions. Solved here instead are the equations "expected clicks equal observed clicks" of every position and every result, by
+    Rank in Personal Search", WSDM 2018), which takes hundreds of passes where clicks are rare, and is biased by results shown once or
+    twice. Solved here instead are the equations "expected clicks equal observed clicks" of every position and every result, by
     scaling one and the other in turn. That is the Poisson pseudo-likelihood with an effect a result, which asks of the clicks only
     that their mean is as the model says, and stays consistent however few impressions a result has (J. M. Wooldridge,
     "Distribution-free estimation of some nonlinear panel data models", Journal of Econometrics 90, 1999).

@@ -51,7 +51,7 @@ def truth(chain):
 
 @pytest.mark.filterwarnings("ignore:event .* never occurs")
 @pytest.mark.parametrize("chain", [CHAIN, CHAIN[:-1], CHAIN[1:3]])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(rows=logs, examples=asked)
 def test_rates_equal_a_walk_over_the_log(chain, rows, examples):
     family = BackoffRates(chain=chain, levels=True, rates=RATES, strengths=STRENGTHS, means={"cvr": 0.3})
@@ -60,7 +60,7 @@ def test_rates_equal_a_walk_over_the_log(chain, rows, examples):
 
 @pytest.mark.filterwarnings("ignore:event .* never occurs")
 @pytest.mark.parametrize("fit", ["moments", "likelihood"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(rows=logs, examples=asked)
 def test_any_log_gives_a_fit_and_every_example_a_rate(fit, rows, examples):
     log, frame = pl.DataFrame(rows, schema=SCHEMAS[0]), pl.DataFrame(examples, schema=SCHEMAS[1])

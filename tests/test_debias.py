@@ -38,7 +38,7 @@ def truth(rows, one):
 
 
 @pytest.mark.filterwarnings("ignore:event .* never occurs")
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(rows=logs, examples=asked)
 def test_rates_equal_a_walk_over_the_log(rows, examples):
     family = DebiasedRates(

@@ -32,7 +32,7 @@ def truth(rows, one):
 
 
 @pytest.mark.filterwarnings("ignore:event .* never occurs")
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(rows=logs, examples=asked)
 def test_decayed_sums_equal_a_walk_over_the_log(rows, examples):
     assert_equal_to_walk(alone(Decay(half_lives=list(HALF_LIVES))), rows, examples, truth)

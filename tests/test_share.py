@@ -26,7 +26,7 @@ def truth(pairs):
 
 
 @pytest.mark.filterwarnings("ignore:event .* never occurs")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(rows=logs, examples=asked)
 def test_shares_equal_a_walk_over_the_log(rows, examples):
     both = ("user", "item")
@@ -36,7 +36,7 @@ def test_shares_equal_a_walk_over_the_log(rows, examples):
 
 
 @pytest.mark.filterwarnings("ignore:event .* never occurs")
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(rows=logs, examples=asked)
 def test_shares_of_all_events_equal_a_walk_over_the_log(rows, examples):
     keys = [("user",), ("item",), ("user", "item")]

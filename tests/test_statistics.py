@@ -32,7 +32,7 @@ def truth(rows, one):
 
 
 @pytest.mark.filterwarnings("ignore:event .* never occurs")
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(rows=logs, examples=asked)
 def test_statistics_equal_a_walk_over_the_log(rows, examples):
     assert_equal_to_walk(alone(Statistics()), rows, examples, truth)

@@ -31,7 +31,7 @@ def truth(smoothing):
 
 @pytest.mark.filterwarnings("ignore:event .* never occurs")
 @pytest.mark.parametrize("smoothing", [1.0, 0.0, 3.5])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(rows=logs, examples=asked)
 def test_trends_equal_a_walk_over_the_log(smoothing, rows, examples):
     assert_equal_to_walk(alone(Trend(short="1h", long="1d", smoothing=smoothing)), rows, examples, truth(smoothing))
