@@ -1,25 +1,38 @@
 """Behaviour features from an event log, correct as of a point in time."""
 
+from features.backoff import BackoffRates
 from features.behavior import BehaviorFeatures
+from features.debias import DebiasedRates
+from features.decay import Decay
 from features.errors import ColumnError, DeclarationError, EmptyFrameError, TimestampError
 from features.event_log import EventLog
 from features.family import BehaviorColumn, Family
 from features.live import LiveFeatures
-from features.rates import BetaPrior
+from features.rates import BetaPrior, Rates
+from features.share import Share
 from features.similar import Similar
+from features.statistics import Statistics
+from features.trend import Trend
 from features.window import Window
 
 __all__ = [
+    "BackoffRates",
     "BehaviorColumn",
     "BehaviorFeatures",
     "BetaPrior",
     "ColumnError",
+    "DebiasedRates",
+    "Decay",
     "DeclarationError",
     "EmptyFrameError",
     "EventLog",
     "Family",
     "LiveFeatures",
+    "Rates",
+    "Share",
     "Similar",
+    "Statistics",
     "TimestampError",
+    "Trend",
     "Window",
 ]

@@ -9,13 +9,16 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from features.beta_binomial import fit_beta
+from features.errors import DeclarationError
 from features.family import Declared, Key, as_key, key_name
 from features.history import Batch, History
 from features.timeline import Timeline
 from features.windowed import SpanFamily
 
-_MEAN_BOUNDS = (1e-6, 1 - 1e-6)
-_STRENGTH_BOUNDS = (1e-2, 1e6)
+METHODS = ("moments", "likelihood")
+MEAN_BOUNDS = (1e-6, 1 - 1e-6)
+STRENGTH_BOUNDS = (1e-2, 1e6)
 
 
 @dataclass(frozen=True)
@@ -51,33 +54,40 @@ class BetaPrior:
         return (successes + self.alpha) / (trials + self.strength)
 
     @classmethod
-    def fit(cls, successes: np.ndarray, trials: np.ndarray) -> BetaPrior:
-        """Fit by moments to the totals of keys.
+    def fit(cls, successes: np.ndarray, trials: np.ndarray, method: str = "moments") -> BetaPrior:
+        """Fit to the totals of keys.
 
-        The overdispersion of the beta-binomial is Kleinman's moment estimator with weights equal to the trials (J. C. Kleinman,
-        "Proportions with extraneous variance", JASA 68, 1973). Keys that differ no more than chance give the strongest prior, 1e6;
-        a log without trials gives the flat one, mean 0.5 and strength 2.
+        By moments, the mean is the rate of all trials together and the overdispersion of the beta-binomial is Kleinman's estimator with
+        weights equal to the trials (J. C. Kleinman, "Proportions with extraneous variance", JASA 68, 1973). By likelihood, both make
+        the totals most likely (``fit_beta``): a key of a million trials then says as much about how keys differ as any other
+        that is well known, where by moments it outweighs them. Keys that differ no more than chance give the strongest prior, 1e6.
+        Where nothing tells how keys differ (one key, or one trial each) the strength is 2, and the mean of a log without trials 0.5.
 
         Parameters
         ----------
         successes, trials : numpy.ndarray of shape (n_keys,)
             Successes beyond the trials of a key (a click without an impression) are cut to the trials.
+        method : {"moments", "likelihood"}, default "moments"
         """
+        checked_method("method", method)
         tried = trials > 0
         n = trials[tried].astype(np.float64)
         s = np.minimum(successes[tried], n)
         total = n.sum()
         if total == 0:
             return cls(0.5, 2.0)
-        mean = float(np.clip(s.sum() / total, *_MEAN_BOUNDS))
+        mean = float(np.clip(s.sum() / total, *MEAN_BOUNDS))
         free = len(n) - 1
         room = total - (n * n).sum() / total - free
         if room <= 0:  # every key has one trial, or there is one key: nothing tells how keys differ
             return cls(mean, 2.0)
         spread = (n * (s / n - mean) ** 2).sum() / (mean * (1 - mean))
         overdispersion = (spread - free) / room
-        strength = 1 / overdispersion - 1 if overdispersion > 0 else _STRENGTH_BOUNDS[1]
-        return cls(mean, float(np.clip(strength, *_STRENGTH_BOUNDS)))
+        strength = 1 / overdispersion - 1 if overdispersion > 0 else STRENGTH_BOUNDS[1]
+        prior = cls(mean, float(np.clip(strength, *STRENGTH_BOUNDS)))
+        if method == "moments":
+            return prior
+        return cls(*fit_beta(s, n, (prior.mean, prior.strength), MEAN_BOUNDS, STRENGTH_BOUNDS))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,15 +100,19 @@ class Rates(SpanFamily):
         Default: those of the ``BehaviorFeatures``.
     priors : mapping from ``{key}__{rate}`` to BetaPrior, optional
         Default: fitted to the totals of the keys in the log.
+    fit : {"moments", "likelihood"}, default "moments"
+        How those are fitted (``BetaPrior.fit``).
     """
 
     name: ClassVar[str] = "rate"
 
     rates: Mapping[str, Sequence[str]] | None = None
     priors: Mapping[str, BetaPrior] = field(default_factory=dict)
+    fit: str = "moments"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        checked_method("rate: fit", self.fit)
         self._set(priors={name: BetaPrior.of(prior) for name, prior in self.priors.items()})
 
     def bound(self, declared: Declared) -> Self:
@@ -112,7 +126,7 @@ class Rates(SpanFamily):
             for rate, (success, trial) in (self.rates or {}).items():
                 name = f"{key_name(key)}__{rate}"
                 if name not in priors:
-                    priors[name] = BetaPrior.fit(*totals(history.timeline(as_key(key)), success, trial))
+                    priors[name] = BetaPrior.fit(*totals(history.timeline(as_key(key)), success, trial), self.fit)
         return dataclasses.replace(self, priors=priors)
 
     def columns(self, key: Key) -> list[str]:
@@ -124,6 +138,13 @@ class Rates(SpanFamily):
             prior = self.priors[f"{key_name(key)}__{rate}"]
             for window in self.spans():
                 yield standing.give(prior.smooth(standing.count(success, window), standing.count(trial, window)))
+
+
+def checked_method(option: str, method: str) -> str:
+    """A way to fit a prior."""
+    if method not in METHODS:
+        raise DeclarationError(f"{option}={method!r} must be one of {', '.join(map(repr, METHODS))}")
+    return method
 
 
 def totals(timeline: Timeline, success: str, trial: str) -> tuple[np.ndarray, np.ndarray]:
