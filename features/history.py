@@ -21,11 +21,14 @@ class History:
     ----------
     log : polars.DataFrame
     names : EventLog
+    zoned : bool, default False
+        Whether the log's times are instants, in UTC, rather than the wall clock of the shop.
     """
 
-    def __init__(self, log: pl.DataFrame, names: EventLog) -> None:
+    def __init__(self, log: pl.DataFrame, names: EventLog, zoned: bool = False) -> None:
         self.log = log
         self.names = names
+        self.zoned = zoned
         self._timelines: dict[tuple[str, ...], Timeline] = {}
 
     def timeline(self, key: Key) -> Timeline:
