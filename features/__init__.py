@@ -6,6 +6,8 @@ from features.event_log import EventLog
 from features.family import BehaviorColumn
 from features.live import LiveFeatures
 from features.rates import BetaPrior
+from features.rhythm import Rhythm
+from features.sessions import Sessions
 from features.window import Window
 
 __all__ = [
@@ -17,6 +19,8 @@ __all__ = [
     "EmptyFrameError",
     "EventLog",
     "LiveFeatures",
+    "Rhythm",
+    "Sessions",
     "TimestampError",
     "Window",
 ]
