@@ -95,7 +95,7 @@ class Rhythm(KindFamily):
         standing = batch.standing(key)
         zoned = batch.history.zoned
         hours, days = _clock(standing.times, self.zone, zoned)
-        near = [(hours + shift) % _HOURS for shift in _NEAR]
+        cycles = _Cycle.of(hours, _NEAR, _HOURS), _Cycle.of(days, (0,), _DAYS)
         for event in self.kinds():
             visits = _Visits.of(standing.timeline, event, self.merge_ties)
             start, stop = visits.before[standing.start(Window.all())], visits.before[standing.stop]
@@ -104,21 +104,43 @@ class Rhythm(KindFamily):
             yield standing.give(deviation)
             yield standing.give(_due(visits.times, start, stop, standing.times))
             profiles = _profiles(standing.timeline, event, self.zone, zoned)
-            yield from self._shares(standing, event, profiles[0], near, _HOURS)
-            yield from self._shares(standing, event, profiles[1], [days], _DAYS)
+            for cycle, profile in zip(cycles, profiles, strict=True):
+                yield from self._shares(standing, event, cycle, profile)
 
-    def _shares(
-        self, standing: Standing, event: str, profile: np.ndarray, slots: Sequence[np.ndarray], n_slots: int
-    ) -> Iterator[np.ndarray]:
-        """Share of the key's events in some of the slots of a day or week over the even share, for each window."""
+    def _shares(self, standing: Standing, event: str, cycle: _Cycle, profile: np.ndarray) -> Iterator[np.ndarray]:
+        """Share of the key's events in the example's slots of a day or week over the even share, for each window."""
         stride = len(standing.timeline) + 1
-        even = len(slots) / n_slots
-        upto = sum(np.searchsorted(profile, slot * stride + standing.stop) for slot in slots)
+        upto = cycle.count(profile, standing.stop, stride)
         for window in map(Window.of, self.windows):
-            start = standing.start(window)
-            held = upto - sum(np.searchsorted(profile, slot * stride + start) for slot in slots)
+            near = upto - cycle.count(profile, standing.start(window), stride)
             whole = standing.count(event, window)
-            yield standing.give((held + even * self.prior_events) / (whole + self.prior_events) / even)
+            yield standing.give((near + cycle.even * self.prior_events) / (whole + self.prior_events) / cycle.even)
+
+
+@dataclass(frozen=True)
+class _Cycle:
+    """A day of hours or a week of days: the slots that count for each example, and the examples in the order of their slots.
+
+    Examples of one slot stand together, sorted by position, so that their binary searches walk through memory in one direction:
+    several times faster than in the standing's order.
+    """
+
+    slots: tuple[np.ndarray, ...]
+    order: np.ndarray
+    even: float
+
+    @classmethod
+    def of(cls, slots: np.ndarray, shifts: Sequence[int], length: int) -> _Cycle:
+        order = np.argsort(slots.astype(np.int8), kind="stable")
+        slots = slots[order]
+        return cls(tuple((slots + shift) % length for shift in shifts), order, len(shifts) / length)
+
+    def count(self, profile: np.ndarray, positions: np.ndarray, stride: int) -> np.ndarray:
+        """Events in the slots of each example and before its position in the timeline."""
+        ordered = positions[self.order]
+        counts = np.empty(len(ordered), dtype=np.int64)
+        counts[self.order] = sum(np.searchsorted(profile, slots * stride + ordered) for slots in self.slots)
+        return counts
 
 
 @dataclass(frozen=True)
