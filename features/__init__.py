@@ -4,6 +4,7 @@ from features.behavior import BehaviorFeatures
 from features.errors import ColumnError, DeclarationError, EmptyFrameError, TimestampError
 from features.event_log import EventLog
 from features.family import BehaviorColumn
+from features.label_statistics import LabelStatistics
 from features.live import LiveFeatures
 from features.rates import BetaPrior
 from features.rhythm import Rhythm
@@ -18,6 +19,7 @@ __all__ = [
     "DeclarationError",
     "EmptyFrameError",
     "EventLog",
+    "LabelStatistics",
     "LiveFeatures",
     "Rhythm",
     "Sessions",
