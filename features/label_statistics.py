@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.model_selection import GroupKFold
 from sklearn.utils.validation import check_is_fitted
 
+from features.credibility import FLAT_STRENGTH, Totals
 from features.errors import ColumnError, DeclarationError, TimestampError
 from features.event_log import KIND, TIME, has_zone, key_values, microseconds
 from features.family import Key, as_key, key_name
@@ -21,8 +22,6 @@ from features.window import Window
 
 _LABEL = "__label"
 _FOLDS = ("time", "group")
-_FLAT_STRENGTH = 2.0
-_STRENGTH_BOUNDS = (1e-2, 1e6)
 _FIRST_FIT = 64  # labels, before which a strength would be guessed from next to nothing
 
 
@@ -67,7 +66,9 @@ class LabelStatistics(TransformerMixin, BaseEstimator):
 
     Examples
     --------
+    >>> import polars as pl
     >>> from datetime import datetime
+    >>> from features import LabelStatistics
     >>> rows = pl.DataFrame({"item": ["hat"] * 3, "ts": [datetime(2026, 1, day) for day in (1, 2, 9)]})
     >>> statistics = LabelStatistics(["item"], timestamp="ts", horizon="7d", strength=1)
     >>> statistics.fit_transform(rows, [1, 0, 1])["item__label_count"].to_list()
@@ -178,7 +179,7 @@ class LabelStatistics(TransformerMixin, BaseEstimator):
         mean = labels.mean() if len(labels) else np.nan
         for key in self._keys():
             timeline = self.timelines_[key]
-            totals = _Totals.of(_codes_by_row(timeline, len(known))[known], labels, timeline.keys.height)
+            totals = Totals.of(_codes_by_row(timeline, len(known))[known], labels, timeline.keys.height)
             codes = timeline.codes_of(frame)
             counts = np.where(codes >= 0, totals.counts.take(codes, mode="clip"), 0) if len(timeline) else 0 * codes
             sums = np.where(codes >= 0, totals.sums.take(codes, mode="clip"), 0.0) if len(timeline) else 0.0 * codes
@@ -191,7 +192,7 @@ class LabelStatistics(TransformerMixin, BaseEstimator):
         yield pl.Series(f"{key_name(key)}__label_mean", smoothed, nan_to_null=True)
         yield pl.Series(f"{key_name(key)}__label_count", counts.astype(np.int32))
 
-    def _strength(self, totals: _Totals) -> float:
+    def _strength(self, totals: Totals) -> float:
         return totals.strength() if self.strength is None else float(self.strength)
 
     def _strengths(self, key: Key) -> _Strengths:
@@ -200,13 +201,13 @@ class LabelStatistics(TransformerMixin, BaseEstimator):
         if self.strength is not None:
             return _Strengths(np.zeros(1, dtype=np.int64), np.array([float(self.strength)]))
         codes, times = _codes_by_row(timeline, self.n_labels_), self.timelines_[()].times
-        counts, values = [0], [_FLAT_STRENGTH]
+        counts, values = [0], [FLAT_STRENGTH]
         upto = _FIRST_FIT
         while upto <= self.n_labels_:
             # All labels of one time or none, so that their order among themselves says nothing.
             first = int(np.searchsorted(times, times[upto - 1], side="right"))
             counts.append(first)
-            values.append(self._strength(_Totals.of(codes[:first], self.labels_[:first], timeline.keys.height)))
+            values.append(self._strength(Totals.of(codes[:first], self.labels_[:first], timeline.keys.height)))
             upto = max(2 * upto, first + 1)
         return _Strengths(np.array(counts), np.array(values))
 
@@ -293,38 +294,6 @@ class _Strengths:
 
     counts: np.ndarray
     values: np.ndarray
-
-
-@dataclass(frozen=True)
-class _Totals:
-    """Counts, sums and squared deviations from their own mean of the labels of keys."""
-
-    counts: np.ndarray
-    sums: np.ndarray
-    squares: np.ndarray
-
-    @classmethod
-    def of(cls, codes: np.ndarray, labels: np.ndarray, n_keys: int) -> _Totals:
-        """Of labels with the codes of their keys, -1 for none."""
-        codes, labels = codes[codes >= 0], labels[codes >= 0]
-        counts = np.bincount(codes, minlength=n_keys)
-        sums = np.bincount(codes, labels, minlength=n_keys)
-        off = labels - (sums / np.maximum(counts, 1))[codes]
-        return cls(counts, sums, np.bincount(codes, off * off, minlength=n_keys))
-
-    def strength(self) -> float:
-        """Variance within keys over variance between them, both by moments; keys that differ no more than chance give 1e6."""
-        held = self.counts > 0
-        n = self.counts[held].astype(np.float64)
-        total, free = n.sum(), n.sum() - len(n)
-        room = total - (n * n).sum() / total if total else 0.0
-        if free <= 0 or room <= 0:  # every key has one label, or there is one key: nothing tells how keys differ
-            return _FLAT_STRENGTH
-        within = self.squares.sum() / free
-        means = self.sums[held] / n
-        apart = (n * (means - self.sums.sum() / total) ** 2).sum()
-        between = (apart - (len(n) - 1) * within) / room
-        return float(np.clip(within / between if between > 0 else np.inf, *_STRENGTH_BOUNDS))
 
 
 def _totals_before(timeline: Timeline, frame: pl.DataFrame, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
