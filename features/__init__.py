@@ -7,8 +7,11 @@ from features.decay import Decay
 from features.errors import ColumnError, DeclarationError, EmptyFrameError, TimestampError
 from features.event_log import EventLog
 from features.family import BehaviorColumn, Family
+from features.label_statistics import LabelStatistics
 from features.live import LiveFeatures
 from features.rates import BetaPrior, Rates
+from features.rhythm import Rhythm
+from features.sessions import Sessions
 from features.share import Share
 from features.similar import Similar
 from features.statistics import Statistics
@@ -27,8 +30,11 @@ __all__ = [
     "EmptyFrameError",
     "EventLog",
     "Family",
+    "LabelStatistics",
     "LiveFeatures",
     "Rates",
+    "Rhythm",
+    "Sessions",
     "Share",
     "Similar",
     "Statistics",

@@ -124,6 +124,7 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         ------
         ColumnError, TimestampError, EmptyFrameError, DeclarationError
         """
+        self._delay()
         log = self._read(events)
         self.events_ = tuple(self.events) if self.events is not None else tuple(sorted(log[KIND].drop_nulls().unique()))
         self._warn_of_absent_events(log)
@@ -226,8 +227,7 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
 
     def _compute(self, frame: pl.DataFrame) -> list[pl.Series]:
         """The features of checked examples."""
-        lag = 0 if self.lag is None else (Window.of(self.lag).seconds or 0) * MICROSECONDS
-        times = microseconds(frame[self.log.timestamp], "examples").to_numpy() - lag
+        times = microseconds(frame[self.log.timestamp], "examples").to_numpy() - self._delay()
         keyed = frame.select(key_values(frame[name], "examples") for name in self.key_columns())
         batch = Batch(self.history_, keyed, Moments(times), checked_windows(self.windows))
         return [
@@ -236,12 +236,27 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
             for name, values in zip(family.columns(key), family.compute(key, batch), strict=True)
         ]
 
+    def _delay(self) -> int:
+        """The lag in microseconds."""
+        if self.lag is None:
+            return 0
+        try:
+            length = Window.of(self.lag).seconds
+        except DeclarationError:
+            length = None
+        if length is None:
+            raise DeclarationError(f'lag={self.lag!r} must be a length of time such as "5m" or "1d", or None')
+        return length * MICROSECONDS
+
     def _read(self, events: Frame) -> pl.DataFrame:
-        return self.log.read(events, *self.log_columns())
+        log = self.log.read(events, *self.log_columns())
+        for family in self._open_families():
+            family.check_log(log)
+        return log
 
     def _hold(self, log: pl.DataFrame) -> None:
         self.log_ = log.filter(pl.col(KIND).is_in(list(self.events_)))
-        self.history_ = History(self.log_, self.log, self._text_vectors)
+        self.history_ = History(self.log_, self.log, self.has_zone_, self._text_vectors)
 
     def _open_families(self) -> list[Family]:
         """The families as declared, before a log is seen."""
@@ -256,7 +271,7 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
             families.append(Recency(keys=self.keys))
         if self.gap:
             families.append(Gaps(keys=self.keys))
-        return families + self._further_families()
+        return families + [family.over(self.log) for family in self._further_families()]
 
     def _further_families(self) -> list[Family]:
         if isinstance(self.families, Mapping | Family | str):
@@ -365,7 +380,7 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         # Timelines are rebuilt on demand; copies and pickles need not carry them.
         state = dict(super().__getstate__())
         if "history_" in state:
-            state["history_"] = History(state["log_"], state["log"], self._text_vectors)
+            state["history_"] = History(self.log_, self.log, self.has_zone_, self._text_vectors)
         return state
 
 

@@ -10,6 +10,8 @@ from features.distinct import Distinct
 from features.family import Family
 from features.rates import Rates
 from features.recency import Gaps, Recency
+from features.rhythm import Rhythm
+from features.sessions import Sessions
 from features.share import Share
 from features.similar import Similar
 from features.statistics import Statistics
@@ -28,8 +30,10 @@ FAMILIES: dict[str, type[Family]] = {
         Rates,
         BackoffRates,
         DebiasedRates,
+        Similar,
         Recency,
         Gaps,
-        Similar,
+        Rhythm,
+        Sessions,
     )
 }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+import polars as pl
 
 from features.errors import DeclarationError
 from features.event_log import EventLog
@@ -101,6 +102,10 @@ class Family(ABC):
         for field, value in values.items():
             object.__setattr__(self, field, value)
 
+    def over(self, names: EventLog) -> Self:
+        """This family with its open options taken from the roles that a log has; comes before ``log_parts`` is asked."""
+        return self
+
     def bound(self, declared: Declared) -> Self:
         """This family with its open options taken from the whole declaration."""
         return self if self.keys is not None else self._with_keys(declared)
@@ -129,6 +134,10 @@ class Family(ABC):
     def example_parts(self) -> tuple[str, ...]:
         """Roles or columns that the examples must have, beside the keys."""
         return ()
+
+    def check_log(self, log: pl.DataFrame) -> None:
+        """Raise ColumnError for values that the family cannot use, of a log that ``EventLog.read`` returned."""
+        return
 
     def reads(self, key: Key) -> tuple[Key, ...] | None:
         """The keys whose own histories hold all that the features need; None where they need the whole log."""

@@ -24,13 +24,22 @@ class History:
     ----------
     log : polars.DataFrame
     names : EventLog
+    zoned : bool, default False
+        Whether the log's times are instants, in UTC, rather than the wall clock of the shop.
     vectors : mapping from role or column to IdVectors, default empty
         What ``vectors="text"`` stands for.
     """
 
-    def __init__(self, log: pl.DataFrame, names: EventLog, vectors: Mapping[str, IdVectors] | None = None) -> None:
+    def __init__(
+        self,
+        log: pl.DataFrame,
+        names: EventLog,
+        zoned: bool = False,
+        vectors: Mapping[str, IdVectors] | None = None,
+    ) -> None:
         self.log = log
         self.names = names
+        self.zoned = zoned
         self.vectors = dict(vectors or {})
         self._timelines: dict[tuple[str, ...], Timeline] = {}
 

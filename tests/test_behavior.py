@@ -22,6 +22,8 @@ from features import (
     DeclarationError,
     EmptyFrameError,
     EventLog,
+    Rhythm,
+    Sessions,
     TimestampError,
     Window,
 )
@@ -188,6 +190,109 @@ def test_a_zone_makes_no_difference_to_instants():
     elsewhere = zoned.with_columns(pl.col("ts").dt.convert_time_zone("Asia/Shanghai"))
     fitted = behavior().fit(zoned)
     assert fitted.transform(elsewhere).equals(behavior().fit(small_log()).transform(small_log()))
+
+
+@pytest.mark.filterwarnings("ignore:event .* never occurs")
+@settings(max_examples=50, deadline=None)
+@given(
+    rows=st.lists(event, min_size=1, max_size=25),
+    examples=st.lists(example, min_size=1, max_size=8),
+    lag=st.sampled_from(["1s", "5m", "1h", "1d"]),
+)
+def test_a_lag_is_as_if_every_example_were_that_much_earlier(rows, examples, lag):
+    log, asked = pl.DataFrame(rows, schema=EVENT_SCHEMA), pl.DataFrame(examples, schema=EXAMPLE_SCHEMA)
+    families = [Rhythm(), Sessions(gap="1h")]
+    late = behavior(lag=lag, families=families).fit(log)
+    early = behavior(families=families).fit(log)
+    moved = asked.with_columns(pl.col("ts") - pl.duration(seconds=Window(lag).seconds))
+    assert late.transform(asked).equals(early.transform(moved))
+    now = examples[0]["ts"]
+    candidates = asked.drop("ts")
+    batch = late.transform(candidates.with_columns(pl.lit(now).alias("ts")))
+    assert late.live().features(candidates, now=now).equals(batch)
+
+
+def test_an_event_exactly_a_lag_before_the_example_is_not_known_yet():
+    log = small_log()[:1]
+    asked = log.with_columns(pl.col("ts") + pl.duration(minutes=5))
+    late = behavior(lag="5m", rates=None, events=["view"]).fit(log)
+    assert late.transform(asked)["user__view__all"].to_list() == [0]
+    after = asked.with_columns(pl.col("ts") + pl.duration(microseconds=1))
+    assert late.transform(after)["user__view__all"].to_list() == [1]
+    restored = BehaviorFeatures.restore(late.declaration(), late.log_)
+    assert restored.transform(asked).equals(late.transform(asked))
+
+
+@pytest.mark.parametrize("lag", ["all", "5 minutes", "0m", "-5m", "", 5])
+def test_a_lag_that_is_no_length_is_refused_before_the_log_is_read(lag):
+    with pytest.raises(DeclarationError, match=rf'lag={lag!r} must be a length of time such as "5m"'):
+        behavior(lag=lag).fit(small_log()[:0])
+
+
+def test_rows_equal_in_every_column_are_kept_or_dropped_as_declared():
+    log = pl.concat(
+        [small_log(), small_log()[:1], small_log(price=[1.5, 2.0, None])[:1]]
+    )  # one again, and another price
+    asked = small_log()[:1].with_columns(pl.col("ts") + pl.duration(days=1))
+
+    def features(duplicates):
+        names = EventLog(
+            user="user_id", item="item_id", event="event", timestamp="ts", values=["price"], duplicates=duplicates
+        )
+        fitted = BehaviorFeatures(names, KEYS, WINDOWS).fit(log)
+        again = BehaviorFeatures.restore(fitted.declaration(), fitted.log_)
+        assert again.transform(asked).equals(fitted.transform(asked))
+        return fitted.transform(asked).row(0, named=True)
+
+    kept, dropped = features("keep"), features("drop")
+    assert (kept["user__view__all"], dropped["user__view__all"]) == (3, 2)
+    assert (kept["user__view_sum_price__all"], dropped["user__view_sum_price__all"]) == (3.5, 2.5)
+    assert (kept["user__gap__view"], dropped["user__gap__view"]) == (0.0, 0.0)  # of one time either way
+
+
+@pytest.mark.filterwarnings("ignore:event .* never occurs")
+@settings(max_examples=50, deadline=None)
+@given(
+    rows=st.lists(event, min_size=1, max_size=15),
+    again=st.lists(st.integers(0, 14), max_size=10),
+    examples=st.lists(example, min_size=1, max_size=5),
+)
+def test_dropping_duplicates_is_as_if_each_row_were_there_once(rows, again, examples):
+    log = pl.DataFrame(rows, schema=EVENT_SCHEMA).unique(maintain_order=True)
+    repeated = log[[*range(log.height), *(i % log.height for i in again)]]
+    asked = pl.DataFrame(examples, schema=EXAMPLE_SCHEMA)
+    names = EventLog(user="user_id", item="item_id", event="event", timestamp="ts", values=["price"], duplicates="drop")
+    declared = BehaviorFeatures(names, KEYS, WINDOWS, EVENTS, {"cvr": ("buy", "view")})
+    dropped = declared.fit(repeated).transform(asked)
+    assert dropped.equals(behavior(distinct=()).fit(log).transform(asked))
+
+
+def test_another_word_for_duplicates_is_refused():
+    with pytest.raises(DeclarationError, match=r'EventLog\(duplicates=\'first\'\) must be "keep" or "drop"'):
+        EventLog(timestamp="ts", duplicates="first")
+
+
+@pytest.mark.parametrize("zoned", [True, False])
+def test_times_with_and_without_a_zone_are_never_compared(zoned):
+    naive = small_log()
+    aware = naive.with_columns(pl.col("ts").dt.replace_time_zone("UTC"))
+    good, bad = (aware, naive) if zoned else (naive, aware)
+    fitted = behavior().fit(good)
+    live = fitted.live()
+    words = "have none and those of the fitted events have a time zone"
+    if not zoned:
+        words = "have a time zone and those of the fitted events have none"
+    with pytest.raises(TimestampError, match=f"timestamps of examples {words}; give both a zone"):
+        fitted.transform(bad)
+    with pytest.raises(TimestampError, match=f"timestamps of events {words}"):
+        fitted.transform(good, events=bad)
+    with pytest.raises(TimestampError, match=f"timestamps of events {words}"):
+        live.observe(bad)
+    with pytest.raises(TimestampError, match=f"timestamps of now {words}"):
+        live.features(good.drop("ts"), now=bad["ts"][0])
+    restored = BehaviorFeatures.restore(fitted.declaration(), fitted.log_)
+    with pytest.raises(TimestampError, match=f"timestamps of examples {words}"):
+        restored.transform(bad)
 
 
 def test_priors_recover_the_distribution_that_rates_came_from():
