@@ -6,6 +6,7 @@ from features.event_log import EventLog
 from features.family import BehaviorColumn, Family
 from features.live import LiveFeatures
 from features.rates import BetaPrior
+from features.recent_items import RecentItems
 from features.similar import Similar
 from features.window import Window
 
@@ -19,6 +20,7 @@ __all__ = [
     "EventLog",
     "Family",
     "LiveFeatures",
+    "RecentItems",
     "Similar",
     "TimestampError",
     "Window",

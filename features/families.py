@@ -7,8 +7,9 @@ from features.distinct import Distinct
 from features.family import Family
 from features.rates import Rates
 from features.recency import Gaps, Recency
+from features.recent_items import RecentItems
 from features.similar import Similar
 
 FAMILIES: dict[str, type[Family]] = {
-    family.name: family for family in (Counts, Sums, Distinct, Rates, Recency, Gaps, Similar)
+    family.name: family for family in (Counts, Sums, Distinct, Rates, Recency, Gaps, Similar, RecentItems)
 }
