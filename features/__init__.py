@@ -4,7 +4,9 @@ from features.behavior import BehaviorFeatures
 from features.errors import ColumnError, DeclarationError, EmptyFrameError, TimestampError
 from features.event_log import EventLog
 from features.family import BehaviorColumn, Family
+from features.interest import Interest
 from features.live import LiveFeatures
+from features.migration import InterestMigration, interest_migration
 from features.rates import BetaPrior
 from features.recent_items import RecentItems
 from features.similar import Similar
@@ -19,9 +21,12 @@ __all__ = [
     "EmptyFrameError",
     "EventLog",
     "Family",
+    "Interest",
+    "InterestMigration",
     "LiveFeatures",
     "RecentItems",
     "Similar",
     "TimestampError",
     "Window",
+    "interest_migration",
 ]
