@@ -7,6 +7,7 @@ from features.family import BehaviorColumn, Family
 from features.interest import Interest
 from features.live import LiveFeatures
 from features.migration import InterestMigration, interest_migration
+from features.profile import Profile, profiles
 from features.rates import BetaPrior
 from features.recent_items import RecentItems
 from features.similar import Similar
@@ -24,9 +25,11 @@ __all__ = [
     "Interest",
     "InterestMigration",
     "LiveFeatures",
+    "Profile",
     "RecentItems",
     "Similar",
     "TimestampError",
     "Window",
     "interest_migration",
+    "profiles",
 ]
