@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features import ColumnError, DeclarationError, EmptyFrameError, EventLog, interest_migration
+from features import ColumnError, DeclarationError, EmptyFrameError, EventLog, TimestampError, interest_migration
 
 LOG = EventLog(user="who", event="kind", timestamp="ts")
 MONDAY = datetime(2026, 3, 2)
@@ -28,7 +28,7 @@ def foremost(shares):
 
 
 def brute_force(rows, kinds, long):
-    users, moved = {}, defaultdict(float)
+    users, moved, events = {}, defaultdict(float), defaultdict(float)
     known = [r for r in rows if r["who"] and r["shelf"] and r["kind"] in kinds]
     weeks = {(r["who"], (r["ts"] - MONDAY).days // 7) for r in known}
     for who, week in weeks:
@@ -49,8 +49,9 @@ def brute_force(rows, kinds, long):
         for a, loss in down.items():
             for b, gain in up.items():
                 moved[a, b] += loss * gain / sum(up.values())
+                events[a, b] += now.total() * loss * gain / sum(up.values())
         users[who, start] = (now.total(), entropy, shift, foremost(up), foremost(down), foremost(p))
-    return users, moved
+    return users, moved, events
 
 
 @settings(max_examples=150, deadline=None)
@@ -61,7 +62,7 @@ def brute_force(rows, kinds, long):
 )
 def test_migration_equals_a_walk_over_the_weeks(rows, kinds, long):
     length = timedelta(days={"1w": 7, "3w": 21, "all": 10_000}[long])
-    users, moved = brute_force(rows, kinds, length)
+    users, moved, events = brute_force(rows, kinds, length)
     log = pl.DataFrame(rows, schema=SCHEMA)
     if not users or not set(kinds) <= set(log["kind"]):
         return
@@ -74,9 +75,10 @@ def test_migration_equals_a_walk_over_the_weeks(rows, kinds, long):
         assert found[1] == pytest.approx(entropy, abs=1e-9)
         assert found[2] == (shift if shift is None else pytest.approx(shift, abs=1e-9))
         assert found[3:] == named
-    assert {(a, b): w for a, b, w, _ in got.matrix.rows()} == pytest.approx(moved, abs=1e-9)
-    for a, b, weight, net in got.matrix.rows():
-        assert net == pytest.approx(weight - moved.get((b, a), 0.0), abs=1e-9)
+    assert {(a, b): w for a, b, w, _, _ in got.matrix.rows()} == pytest.approx(moved, abs=1e-9)
+    assert {(a, b): n for a, b, _, n, _ in got.matrix.rows()} == pytest.approx(events, abs=1e-9)
+    for a, b, _, n, net in got.matrix.rows():
+        assert net == pytest.approx(n - events.get((b, a), 0.0), abs=1e-9)
 
 
 def test_a_planted_move_is_found():
@@ -87,9 +89,12 @@ def test_a_planted_move_is_found():
         "kind": "buy", "ts": weeks * 20,
     })  # fmt: skip
     got = interest_migration(log, LOG, category="shelf")
-    assert got.matrix.rows() == [("tents", "skis", 15.0, 15.0)]
+    assert got.matrix.rows() == [("tents", "skis", 15.0, 75.0, 75.0)]
     last = got.users.filter(pl.col("period") == weeks[25])
     assert last["gaining"].to_list() == ["skis"] * 15 + [None] * 5
+    alone = interest_migration(log, LOG, category="shelf", since=weeks[25], until=weeks[25] + timedelta(days=1))
+    assert alone.users.equals(last)
+    assert interest_migration(log, LOG, category="shelf", until=weeks[25]).matrix.is_empty()
     assert last["shift"].to_list() == pytest.approx([1.0] * 15 + [0.0] * 5)
 
 
@@ -111,6 +116,8 @@ def test_periods_keep_the_zone_and_keys_of_several_parts_work():
         ({"period": "weekly"}, DeclarationError, "window 'weekly' is not a whole number with a unit"),
         ({"kinds": ["by"]}, DeclarationError, r"event 'by' never occurs in the log; did you mean 'buy'\?"),
         ({"key": ("user", "shelf")}, DeclarationError, "the key holds the category 'shelf' itself"),
+        ({"since": datetime(2026, 3, 2, tzinfo=UTC)}, TimestampError, "timestamps of events have none"),
+        ({"since": datetime(2027, 3, 2)}, EmptyFrameError, "no event of the periods"),
         ({"key": "query"}, DeclarationError, r"EventLog\(query="),
     ],
 )
@@ -122,5 +129,5 @@ def test_a_question_that_means_nothing_is_refused(options, error, message):
 
 def test_a_log_without_categories_is_refused():
     log = pl.DataFrame([{"who": "a", "shelf": None, "kind": "buy", "ts": MONDAY}], schema=SCHEMA)
-    with pytest.raises(EmptyFrameError, match="no event has a key and a category in 'shelf'"):
+    with pytest.raises(EmptyFrameError, match="no event of the periods has a key and a category in 'shelf'"):
         interest_migration(log, LOG, category="shelf")
