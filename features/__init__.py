@@ -7,9 +7,13 @@ from features.decay import Decay
 from features.errors import ColumnError, DeclarationError, EmptyFrameError, TimestampError
 from features.event_log import EventLog
 from features.family import BehaviorColumn, Family
+from features.interest import Interest
 from features.label_statistics import LabelStatistics
 from features.live import LiveFeatures
+from features.migration import InterestMigration, interest_migration
+from features.profile import Profile, profiles
 from features.rates import BetaPrior, Rates
+from features.recent_items import RecentItems
 from features.rhythm import Rhythm
 from features.sessions import Sessions
 from features.share import Share
@@ -30,9 +34,13 @@ __all__ = [
     "EmptyFrameError",
     "EventLog",
     "Family",
+    "Interest",
+    "InterestMigration",
     "LabelStatistics",
     "LiveFeatures",
+    "Profile",
     "Rates",
+    "RecentItems",
     "Rhythm",
     "Sessions",
     "Share",
@@ -41,4 +49,6 @@ __all__ = [
     "TimestampError",
     "Trend",
     "Window",
+    "interest_migration",
+    "profiles",
 ]

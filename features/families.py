@@ -8,8 +8,11 @@ from features.debias import DebiasedRates
 from features.decay import Decay
 from features.distinct import Distinct
 from features.family import Family
+from features.interest import Interest
+from features.profile import Profile
 from features.rates import Rates
 from features.recency import Gaps, Recency
+from features.recent_items import RecentItems
 from features.rhythm import Rhythm
 from features.sessions import Sessions
 from features.share import Share
@@ -35,5 +38,8 @@ FAMILIES: dict[str, type[Family]] = {
         Gaps,
         Rhythm,
         Sessions,
+        RecentItems,
+        Interest,
+        Profile,
     )
 }

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from features.event_log import EventLog
+from features.errors import DeclarationError
+from features.event_log import KIND, EventLog
 from features.family import Key
+from features.frames import closest
 from features.timeline import Moments, Standing, Timeline
 from features.window import Window
 
@@ -53,6 +55,14 @@ class History:
     def column(self, part: str) -> str:
         """The log's column behind a role or a column's own name."""
         return self.names.columns_of((part,))[0]
+
+    def kinds(self, asked: Sequence[str] | None, what: str) -> tuple[str, ...]:
+        """The kinds of event that are asked for, or else all, sorted; raise DeclarationError for one that never occurs."""
+        seen = sorted(self.log[KIND].drop_nulls().unique())
+        for kind in asked or ():
+            if kind not in seen:
+                raise DeclarationError(f"{what}: event {kind!r} never occurs in the log{closest(kind, seen)}")
+        return tuple(seen if asked is None else asked)
 
 
 class Batch:

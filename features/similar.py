@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from features.errors import DeclarationError
+from features.expansion import blocks, within
 from features.family import Declared, Key, as_key, key_name
 from features.history import Batch, History
 from features.neighbors import NeighborIndex
@@ -182,13 +183,13 @@ class _Neighborhoods:
         )
         sizes = np.where(pair_target >= 0, np.diff(lists.starts)[pair_target], 0)
         members, codes, weights = [], [], []
-        for low, high in _blocks(sizes):
+        for low, high in blocks(sizes, _EXPANDED):
             size = sizes[low:high]
             member = np.repeat(np.arange(low, high), size)
-            at = np.repeat(lists.starts[pair_target[low:high]], size) + _within(size)
+            at = np.repeat(lists.starts[pair_target[low:high]], size) + within(size)
             seen = timeline.first_times[lists.places[at]] < pair_time[member]
             member, at = member[seen], at[seen]
-            nearest = _within(np.bincount(member - low, minlength=high - low)) < family.n_neighbors
+            nearest = within(np.bincount(member - low, minlength=high - low)) < family.n_neighbors
             member, at = member[nearest], at[nearest]
             floor = family.min_similarity
             closeness = np.clip((lists.similarity[at].astype(np.float64) - floor) / (1 - floor), 0, 1)
@@ -225,10 +226,10 @@ class _Neighborhoods:
         counts = {pair: np.zeros(len(batch)) for pair in wanted}
         starts = np.searchsorted(self.member, np.arange(len(self.times) + 1))
         sizes = np.where(others >= 0, np.diff(starts)[self.of_example], 0)
-        for low, high in _blocks(sizes):
+        for low, high in blocks(sizes, _EXPANDED):
             size = sizes[low:high]
             row = np.repeat(np.arange(low, high), size)
-            at = np.repeat(starts[self.of_example[low:high]], size) + _within(size)
+            at = np.repeat(starts[self.of_example[low:high]], size) + within(size)
             code = pairs.find(others[row], self.code[at])
             held = code >= 0
             row, at, code = row[held], at[held], code[held]
@@ -277,20 +278,3 @@ class _PairCodes:
         needles = others * self.n_part + parts
         at = np.minimum(np.searchsorted(self.needles, needles), len(self.needles) - 1)
         return np.where(self.needles[at] == needles, self.codes[at], -1)
-
-
-def _within(sizes: np.ndarray) -> np.ndarray:
-    """0, 1, 2 ... within each run of the given sizes."""
-    ends = np.cumsum(sizes)
-    return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - sizes, sizes)
-
-
-def _blocks(sizes: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Ranges of positions whose sizes sum to no more than fits into memory, one position at least."""
-    ends = np.cumsum(sizes)
-    low = 0
-    while low < len(sizes):
-        before = ends[low - 1] if low else 0
-        high = max(low + 1, int(np.searchsorted(ends, before + _EXPANDED, side="right")))
-        yield low, high
-        low = high

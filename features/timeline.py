@@ -115,6 +115,13 @@ class Timeline:
             self._kinds[kind] = np.concatenate([_ZERO, np.cumsum(matches, dtype=np.int32)])
         return self._kinds[kind]
 
+    def of_kinds(self, kinds: Sequence[str]) -> np.ndarray:
+        """Whether each event is of one of the kinds, in key order."""
+        matches = np.zeros(len(self), dtype=bool)
+        for kind in kinds:
+            matches |= np.diff(self.kinds_before(kind)) > 0
+        return matches
+
     def kind_times(self, kind: str) -> np.ndarray:
         """Times of the events of a kind, in key order."""
         if kind not in self._kind_times:
