@@ -229,11 +229,13 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         """The features of examples that ``check_examples`` returned, without the warnings of ``transform``."""
         keyed = frame.select(key_values(frame[name], "examples") for name in self.key_columns())
         batch = Batch(self.history_, keyed, Moments(self.times_of(frame)), checked_windows(self.windows))
-        return pl.DataFrame([
-            _series(name, values)
-            for key, family in self.plan()
-            for name, values in zip(family.columns(key), family.compute(key, batch), strict=True)
-        ])
+        return pl.DataFrame(
+            [
+                _series(name, values)
+                for key, family in self.plan()
+                for name, values in zip(family.columns(key), family.compute(key, batch), strict=True)
+            ]
+        )
 
     def times_of(self, frame: pl.DataFrame) -> np.ndarray:
         """The time that each of checked examples is as of: its own less the lag, Int64 microseconds."""
