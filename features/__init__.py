@@ -1,5 +1,6 @@
 """Behaviour features from an event log, correct as of a point in time."""
 
+from features.audit import AuditReport, audit
 from features.behavior import BehaviorFeatures
 from features.errors import ColumnError, DeclarationError, EmptyFrameError, TimestampError
 from features.event_log import EventLog
@@ -10,6 +11,7 @@ from features.similar import Similar
 from features.window import Window
 
 __all__ = [
+    "AuditReport",
     "BehaviorColumn",
     "BehaviorFeatures",
     "BetaPrior",
@@ -22,4 +24,5 @@ __all__ = [
     "Similar",
     "TimestampError",
     "Window",
+    "audit",
 ]
