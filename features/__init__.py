@@ -1,5 +1,6 @@
 """Behaviour features from an event log, correct as of a point in time."""
 
+from features.audit import AuditReport, audit
 from features.backoff import BackoffRates
 from features.behavior import BehaviorFeatures
 from features.debias import DebiasedRates
@@ -23,6 +24,7 @@ from features.trend import Trend
 from features.window import Window
 
 __all__ = [
+    "AuditReport",
     "BackoffRates",
     "BehaviorColumn",
     "BehaviorFeatures",
@@ -49,6 +51,7 @@ __all__ = [
     "TimestampError",
     "Trend",
     "Window",
+    "audit",
     "interest_migration",
     "profiles",
 ]

@@ -155,7 +155,8 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "families_")
         frame = self.check_examples(examples)
         behavior = self if events is None else self.with_log(self.read(events))
-        return answer_in_kind(pl.DataFrame(behavior._compute(frame)), examples)
+        behavior._warn_of_late_log(frame)
+        return answer_in_kind(behavior.compute(frame), examples)
 
     def columns(self) -> list[BehaviorColumn]:
         """Every feature with its key and family, in the order of the transformed frame."""
@@ -225,16 +226,21 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         values = [*self.log.values, *(name for family in families for name in family.value_columns())]
         return keys, list(dict.fromkeys(values))
 
-    def _compute(self, frame: pl.DataFrame) -> list[pl.Series]:
-        """The features of checked examples."""
-        times = microseconds(frame[self.log.timestamp], "examples").to_numpy() - self._delay()
+    def compute(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The features of examples that ``check_examples`` returned, without the warnings of ``transform``."""
         keyed = frame.select(key_values(frame[name], "examples") for name in self.key_columns())
-        batch = Batch(self.history_, keyed, Moments(times), checked_windows(self.windows))
-        return [
-            _series(name, values)
-            for key, family in self.plan()
-            for name, values in zip(family.columns(key), family.compute(key, batch), strict=True)
-        ]
+        batch = Batch(self.history_, keyed, Moments(self.times_of(frame)), checked_windows(self.windows))
+        return pl.DataFrame(
+            [
+                _series(name, values)
+                for key, family in self.plan()
+                for name, values in zip(family.columns(key), family.compute(key, batch), strict=True)
+            ]
+        )
+
+    def times_of(self, frame: pl.DataFrame) -> np.ndarray:
+        """The time that each of checked examples is as of: its own less the lag, Int64 microseconds."""
+        return microseconds(frame[self.log.timestamp], "examples").to_numpy() - self._delay()
 
     def _delay(self) -> int:
         """The lag in microseconds."""
@@ -307,6 +313,16 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         for kind in self.events_:
             if kind not in seen:
                 warnings.warn(f"event {kind!r} never occurs in the log{closest(kind, seen)}", UserWarning, stacklevel=3)
+
+    def _warn_of_late_log(self, frame: pl.DataFrame) -> None:
+        begins = self.log_[TIME].min()  # None where no event is of a declared kind, which fit has warned of
+        if isinstance(begins, int) and begins >= self.times_of(frame).max():
+            first = pl.Series([begins]).cast(pl.Datetime("us"))[0]
+            warnings.warn(
+                f"the log begins at {first}, after every example: no feature of these examples has an event to count",
+                UserWarning,
+                stacklevel=4,  # scikit-learn wraps transform
+            )
 
     def check_zone(self, zone: bool, what: str) -> None:
         """Raise TimestampError if timestamps with and without a time zone would be compared."""

@@ -75,7 +75,7 @@ class LiveFeatures:
         keyed = frame.select(key_values(frame[name], "candidates") for name in behavior.key_columns())
         examples = keyed.with_columns(pl.lit(now).alias(behavior.log.timestamp))
         behavior.check_zone(has_zone(examples[behavior.log.timestamp]), "now")
-        return answer_in_kind(self._behind(keyed).transform(examples), candidates)
+        return answer_in_kind(self._behind(keyed).compute(examples), candidates)
 
     def _behind(self, keyed: pl.DataFrame) -> BehaviorFeatures:
         """The features over as much of the log as these keys need."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _FLOATS = 2**25  # numbers in one block of similarities: 128 MiB
+ROUNDING = 1e-6  # cosines of float32 vectors from products of whole matrices are exact to about this
 _EXPANSION = 512  # candidates that a search of the approximate index keeps: recall for time
 
 
@@ -20,8 +21,8 @@ class NeighborLists:
         Where each target's neighbours begin in the other two arrays.
     places : numpy.ndarray of int64
         Positions of the neighbours among the known vectors.
-    similarity : numpy.ndarray of float32
-        Their cosines to the target.
+    similarity : numpy.ndarray of float64
+        Their cosines to the target, the same to the last digits whatever else is searched for or known.
     """
 
     starts: np.ndarray
@@ -71,25 +72,74 @@ class NeighborIndex:
         for start in range(0, len(targets) if at_most else 0, step):
             block = targets[start : start + step]
             near, found = self._nearest(block, at_most)
-            kept = found >= min_similarity
-            rows.append(start + np.nonzero(kept)[0])
-            places.append(near[kept])
-            similarity.append(found[kept])
-        if not rows:
-            return NeighborLists(np.zeros(len(targets) + 1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
-        counts = np.bincount(np.concatenate(rows), minlength=len(targets))
-        starts = np.concatenate([[0], np.cumsum(counts)])
-        return NeighborLists(starts, np.concatenate(places), np.concatenate(similarity))
+            row, column = np.nonzero(found >= min_similarity - ROUNDING)
+            row, place, exact = self._ordered(block, row, near[row, column])
+            kept = exact >= min_similarity
+            rows.append(start + row[kept])
+            places.append(place[kept])
+            similarity.append(exact[kept])
+        return _lists(len(targets), rows, places, similarity)
+
+    def search_first(
+        self, targets: np.ndarray, first: np.ndarray, at_most: int, min_similarity: float
+    ) -> NeighborLists:
+        """As ``search``, but for each target exactly, and among so many of the known vectors, the first, as ``first`` says."""
+        order = np.argsort(first, kind="stable")  # so that early targets are multiplied with few vectors
+        rows, places, similarity = [], [], []
+        step = max(1, _FLOATS // max(1, int(first.max(initial=1))))
+        for start in range(0, len(order), step):
+            mine = order[start : start + step]
+            width = int(first[mine].max())
+            if not width:
+                continue
+            cosines = targets[mine] @ self._vectors[:width].T
+            cosines[np.arange(width) >= first[mine][:, None]] = -2
+            last = width - min(at_most, width)
+            bound = np.maximum(np.partition(cosines, last, axis=1)[:, last], min_similarity) - ROUNDING
+            row, place, exact = self._ordered(targets[mine], *np.nonzero(cosines >= bound[:, None]))
+            rank = np.arange(len(row)) - np.searchsorted(row, row)
+            kept = (rank < at_most) & (exact >= min_similarity)
+            rows.append(mine[row[kept]])
+            places.append(place[kept])
+            similarity.append(exact[kept])
+        return _lists(len(targets), rows, places, similarity)
+
+    def _ordered(
+        self, targets: np.ndarray, rows: np.ndarray, places: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pairs of a target and a known vector with their cosines: by target, the most similar first, ties by position.
+
+        A product of whole matrices rounds differently with their shapes; these cosines do not, so that the same log gives the same
+        neighbours whatever the batch, and so does a log that ends earlier.
+        """
+        exact = np.empty(len(rows))
+        step = max(1, _FLOATS // (4 * self._vectors.shape[1]))
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            one, other = targets[rows[part]].astype(np.float64), self._vectors[places[part]].astype(np.float64)
+            exact[part] = np.einsum("ij,ij->i", one, other)
+        order = np.lexsort((places, -exact, rows))
+        return rows[order], places[order], exact[order]
 
     def _nearest(self, targets: np.ndarray, at_most: int) -> tuple[np.ndarray, np.ndarray]:
-        """Positions and cosines, most similar first, both of shape (n_targets, at_most)."""
+        """Positions and rounded cosines, in any order, both of shape (n_targets, at_most)."""
         if self._index is not None:
             matches = self._index.search(targets, at_most)
             keys, distances = (np.asarray(part).reshape(len(targets), -1) for part in (matches.keys, matches.distances))
             return keys.astype(np.int64), 1 - distances
         cosines = targets @ self._vectors.T
         near = np.argpartition(-cosines, at_most - 1, axis=1)[:, :at_most]
-        found = np.take_along_axis(cosines, near, axis=1)
-        # Ties by position, so that the same log gives the same neighbours whatever the batch.
-        order = np.lexsort((near, -found), axis=1)
-        return np.take_along_axis(near, order, axis=1), np.take_along_axis(found, order, axis=1)
+        return near, np.take_along_axis(cosines, near, axis=1)
+
+
+def _lists(
+    n_targets: int, rows: list[np.ndarray], places: list[np.ndarray], similarity: list[np.ndarray]
+) -> NeighborLists:
+    """Parts of neighbours, those of one target within one part, as lists by target."""
+    none = np.zeros(0, np.int64)
+    row = np.concatenate([none, *rows])
+    starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n_targets))])
+    order = np.argsort(row, kind="stable")
+    return NeighborLists(
+        starts, np.concatenate([none, *places])[order], np.concatenate([np.zeros(0), *similarity])[order]
+    )

@@ -14,7 +14,7 @@ from features.errors import DeclarationError
 from features.expansion import blocks, within
 from features.family import Declared, Key, as_key, key_name
 from features.history import Batch, History
-from features.neighbors import NeighborIndex
+from features.neighbors import ROUNDING, NeighborIndex
 from features.rates import BetaPrior, totals
 from features.timeline import Moments, Standing, Timeline
 from features.vectors import VectorFamily
@@ -176,35 +176,10 @@ class _Neighborhoods:
             none = np.zeros(0, dtype=np.int64)
             return cls(family, batch, of_example, pair_time, none, none, np.zeros(0))
         timeline.codes_of(distinct.to_frame(timeline.columns[0]))  # the dtypes must agree
-        lists = family.index(batch.history).search(
-            family.source(batch.history.vectors).of(distinct),
-            _CANDIDATES * family.n_neighbors,
-            max(family.min_similarity, 1e-6),
-        )
-        sizes = np.where(pair_target >= 0, np.diff(lists.starts)[pair_target], 0)
-        members, codes, weights = [], [], []
-        for low, high in blocks(sizes, _EXPANDED):
-            size = sizes[low:high]
-            member = np.repeat(np.arange(low, high), size)
-            at = np.repeat(lists.starts[pair_target[low:high]], size) + within(size)
-            seen = timeline.first_times[lists.places[at]] < pair_time[member]
-            member, at = member[seen], at[seen]
-            nearest = within(np.bincount(member - low, minlength=high - low)) < family.n_neighbors
-            member, at = member[nearest], at[nearest]
-            floor = family.min_similarity
-            closeness = np.clip((lists.similarity[at].astype(np.float64) - floor) / (1 - floor), 0, 1)
-            members.append(member)
-            codes.append(lists.places[at])
-            weights.append(closeness**family.power)
-        return cls(
-            family,
-            batch,
-            of_example,
-            pair_time,
-            np.concatenate(members),
-            np.concatenate(codes),
-            np.concatenate(weights),
-        )
+        vectors = family.source(batch.history.vectors).of(distinct)
+        member, code, cosine = _nearest_seen(family, batch.history, vectors, pair_target, pair_time)
+        closeness = np.clip((cosine - family.min_similarity) / (1 - family.min_similarity), 0, 1)
+        return cls(family, batch, of_example, pair_time, member, code, closeness**family.power)
 
     def counts_of_part(self, wanted: Sequence[tuple[str, Window]]) -> dict[tuple[str, Window], np.ndarray]:
         """Weighted counts of the part's own events, by neighbourhood."""
@@ -238,6 +213,50 @@ class _Neighborhoods:
                 weighted = self.weight[at] * standing.give(standing.count(event, window))
                 counts[event, window][low:high] += np.bincount(row - low, weighted, minlength=high - low)
         return counts
+
+
+def _nearest_seen(
+    family: Similar, history: History, vectors: np.ndarray, target: np.ndarray, time: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The neighbours of each (target, time) among the keys seen before the time: its place, sorted, their codes and cosines.
+
+    Most find theirs among the candidates that are near at any time. Where later keys fill that list, it is no list of the keys of that
+    time, and those are searched themselves: else keys of the future would push out the past's.
+    """
+    index, first_times = family.index(history), history.timeline((family.part,)).first_times
+    n, floor = family.n_neighbors, max(family.min_similarity, 1e-6)
+    lists = index.search(vectors, _CANDIDATES * n, floor)
+    lengths = np.diff(lists.starts)
+    sizes = np.where(target >= 0, lengths[target], 0)
+    members, ats = [], []
+    for low, high in blocks(sizes, _EXPANDED):
+        size = sizes[low:high]
+        member = np.repeat(np.arange(low, high), size)
+        at = np.repeat(lists.starts[target[low:high]], size) + within(size)
+        seen = first_times[lists.places[at]] < time[member]
+        member, at = member[seen], at[seen]
+        nearest = within(np.bincount(member - low, minlength=high - low)) < n
+        members.append(member[nearest])
+        ats.append(at[nearest])
+    member, at = np.concatenate(members), np.concatenate(ats)
+    code, cosine = lists.places[at], lists.similarity[at]
+
+    found = np.bincount(member, minlength=len(time))
+    weakest = np.full(len(time), -np.inf)
+    weakest[found > 0] = cosine[np.cumsum(found)[found > 0] - 1]
+    full = (target >= 0) & (sizes >= _CANDIDATES * n)
+    edge = np.full(len(time), -np.inf)
+    edge[full] = lists.similarity[lists.starts[target[full] + 1] - 1]
+    short = np.flatnonzero(full & ((found < n) | (weakest <= edge + ROUNDING)))
+    if not len(short):
+        return member, code, cosine
+    # Codes are numbered by first appearance, so the keys seen before a time are the first so many.
+    again = index.search_first(vectors[target[short]], np.searchsorted(first_times, time[short], side="left"), n, floor)
+    kept = ~np.isin(member, short)
+    member = np.concatenate([member[kept], np.repeat(short, np.diff(again.starts))])
+    order = np.argsort(member, kind="stable")
+    code, cosine = np.concatenate([code[kept], again.places]), np.concatenate([cosine[kept], again.similarity])
+    return member[order], code[order], cosine[order]
 
 
 @dataclass(frozen=True, eq=False)

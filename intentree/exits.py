@@ -1,6 +1,6 @@
 """How a verb ends: with one line on stderr for a mistake that has a name, with a traceback only for a fault of ours.
 
-Exit codes: 0 done, 2 a mistake in the call, the TOML file or the data, 130 stopped by Ctrl-C.
+Exit codes: 0 done, 1 evidence of a leak (`features --audit`), 2 a mistake in the call, the TOML file or the data, 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+EVIDENCE = 1
 MISTAKE = 2
 STOPPED = 130
 # By the name of their module, so that no package is imported before a verb needs it.

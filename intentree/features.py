@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from intentree.exits import EVIDENCE
 from intentree.options import StudyFile
 from intentree.toml_file import read_config
 
@@ -14,6 +15,9 @@ from intentree.toml_file import read_config
 def features(
     study: StudyFile,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File, in place of [output] features.")] = None,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Look for leaks, too; exit code 1 where there is evidence of one.")
+    ] = False,
 ) -> None:
     """Compute the behaviour features of all examples, as of each.
 
@@ -42,6 +46,7 @@ def features(
     ids = [config.examples.id] if isinstance(config.examples.id, str) else list(config.examples.id)
     carried = list(dict.fromkeys([*(ids or [*behavior.key_columns(), behavior.log.timestamp]), config.examples.label]))
     behavior.fit(read_events(config))
+    # Families declared with vectors="text" are given the declared encoder's here: features and audit both read them.
     twice = {"split", *behavior.get_feature_names_out()} & set(carried)
     if twice:
         raise ConfigError(f"column {min(twice)!r} of the examples has the name of a column to be written; rename it")
@@ -56,3 +61,10 @@ def features(
     table = pl.concat(parts, how="vertical_relaxed")
     write_table(table, target)
     print_lines(f"{table.height:,} examples with {len(behavior.columns()):,} features: {target}")
+    if audit:
+        from intentree.audit import audited, print_audit
+
+        report = audited(config, behavior, given)
+        print_audit(report)
+        if not report.passed:
+            raise typer.Exit(EVIDENCE)

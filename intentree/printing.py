@@ -11,11 +11,14 @@ from rich.console import Console
 from rich.table import Table
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-    """Print a table; its first column reads from the left, all others from the right."""
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", texts: Sequence[str] | None = None
+) -> None:
+    """Print a table; its first column, or those of ``texts``, read from the left, all others from the right."""
+    left = columns[:1] if texts is None else texts
     table = Table(title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    for i, name in enumerate(columns):
-        table.add_column(name, justify="right" if i else "left", overflow="fold")
+    for name in columns:
+        table.add_column(name, justify="left" if name in left else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
     print_lines(table)

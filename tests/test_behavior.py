@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -75,7 +76,7 @@ def brute_force(rows, example, priors):
     return features
 
 
-@pytest.mark.filterwarnings("ignore:event .* never occurs")
+@pytest.mark.filterwarnings("ignore:event .* never occurs", "ignore:the log begins at")
 @settings(max_examples=150, deadline=None)
 @given(rows=st.lists(event, min_size=1, max_size=25), examples=st.lists(example, min_size=1, max_size=8))
 def test_features_equal_a_walk_over_the_log(rows, examples):
@@ -90,7 +91,7 @@ def test_features_equal_a_walk_over_the_log(rows, examples):
             assert got[name][i] == (value if value is None else pytest.approx(value, rel=1e-9, abs=1e-9)), name
 
 
-@pytest.mark.filterwarnings("ignore:event .* never occurs")
+@pytest.mark.filterwarnings("ignore:event .* never occurs", "ignore:the log begins at")
 @settings(max_examples=50, deadline=None)
 @given(
     rows=st.lists(event, min_size=2, max_size=25),
@@ -403,3 +404,13 @@ def test_a_declaration_that_means_nothing_is_refused(options, message):
 def test_an_event_that_never_occurs_is_warned_of():
     with pytest.warns(UserWarning, match=r"event 'byu' never occurs in the log; did you mean 'buy'\?"):
         behavior(events=["view", "byu"], rates=None).fit(small_log())
+
+
+def test_a_log_that_begins_after_every_example_is_warned_of():
+    fitted = behavior().fit(small_log())
+    with pytest.warns(UserWarning, match=r"the log begins at 2026-03-01 00:00:00, after every example"):
+        fitted.transform(small_log(ts=[START] * 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted.transform(small_log())
+        fitted.live().features(small_log().drop("ts"), now=START - timedelta(days=1))

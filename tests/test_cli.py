@@ -157,6 +157,27 @@ def test_features_are_those_of_the_api_beside_ids_and_labels(folder: Path) -> No
     assert written["split"].to_list() == np.repeat(splits, 300).tolist()
 
 
+def test_an_audit_passes_and_changes_nothing_that_is_written(folder: Path) -> None:
+    ran("features", folder / "study.toml")
+    before, files = (folder / "features.parquet").read_bytes(), sorted(folder.iterdir())
+    assert "audit of 20 columns passed: 0 evidence" in ran("features", folder / "study.toml", "--audit")
+    assert (folder / "features.parquet").read_bytes() == before
+    assert sorted(folder.iterdir()) == files
+
+
+def test_an_audit_ends_with_code_1_on_evidence(folder: Path) -> None:
+    train = read(folder, "train")
+    pl.concat([read(folder, "test"), train[:3]]).write_parquet(folder / "test.parquet")
+    result = intentree("features", folder / "study.toml", "--audit")
+    assert result.exit_code == 1
+    assert "intentree:" not in result.stderr
+    line = next(line for line in result.stdout.splitlines() if line.startswith("evidence"))
+    assert re.match(
+        r"evidence +duplicates +6 +3 +0 +3 examples lie in several folds, equal in user_id, item_id, ts, price", line
+    )
+    assert read(folder, "features").height == 903
+
+
 @pytest.mark.parametrize("ending", ["csv", "ndjson"])
 def test_text_files_give_the_features_of_parquet_files(folder: Path, ending: str) -> None:
     ran("features", folder / "study.toml")

@@ -18,7 +18,7 @@ from features.families import FAMILIES
 from features.family import declare
 from features.neighbors import NeighborIndex
 
-pytestmark = pytest.mark.filterwarnings("ignore:event .* never occurs")
+pytestmark = pytest.mark.filterwarnings("ignore:event .* never occurs", "ignore:the log begins at")
 
 LOG = EventLog(user="user_id", item="item_id", event="event", timestamp="ts", values=["price"])
 SECONDS = {"1d": 86400, "all": math.inf}
@@ -128,6 +128,38 @@ def test_the_approximate_index_finds_nearly_all_exact_neighbours():
     ]
     assert np.mean(found) > 0.95
     np.testing.assert_allclose(near.similarity[near.starts[:-1]], 1, atol=1e-5)  # itself comes first
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_keys_of_the_future_push_out_none_of_the_past(alike):
+    rng = np.random.default_rng(0)
+    log, vectors = many(300, 2_000)
+    if alike:  # ties everywhere: which of the equal keys are neighbours must not depend on later ones
+        vectors = vectors.with_columns(vector=pl.Series(rng.normal(size=(3, 8))[rng.integers(0, 3, 300)].tolist()))
+    similar = Similar(part="user", vectors=vectors, n_neighbors=2, min_similarity=0.0)
+    fitted = BehaviorFeatures(LOG, ["user", ("user", "item")], ["all"], families=[similar]).fit(log)
+    for seconds in (300, 3_000, 30_000, 100_000):
+        cut = START + timedelta(seconds=seconds)
+        asked = log[:200].with_columns(ts=pl.lit(cut))
+        before = fitted.transform(asked, events=log.filter(pl.col("ts") < cut))
+        for name in before.columns:
+            np.testing.assert_allclose(fitted.transform(asked)[name], before[name], rtol=1e-12, atol=1e-12)
+
+
+def test_a_search_among_the_first_equals_sorting_them():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(400, 8)).astype(np.float32)
+    vectors = (
+        np.concatenate([vectors, vectors[:50]])
+        / np.linalg.norm(np.concatenate([vectors, vectors[:50]]), axis=1)[:, None]
+    )
+    targets, first = vectors[:60], rng.integers(0, 451, 60)
+    found = NeighborIndex(vectors, exact_up_to=1_000).search_first(targets, first, 5, 0.2)
+    for row, (low, high) in enumerate(zip(found.starts, found.starts[1:], strict=False)):
+        cosines = [float(np.dot(targets[row].astype(float), v.astype(float))) for v in vectors[: first[row]]]
+        nearest = sorted((-c, place) for place, c in enumerate(cosines) if c >= 0.2)[:5]
+        np.testing.assert_allclose(-found.similarity[low:high], [c for c, _ in nearest])
+        assert len(set(found.places[low:high])) == high - low
 
 
 def test_without_the_package_a_large_log_says_what_to_install(monkeypatch):
