@@ -46,9 +46,9 @@ class Rhythm(KindFamily):
         without one are the shop's wall clock already, and ``zone`` changes nothing.
     last : int, default 10
         How many gaps the median and the deviation look back; at least 2.
-    merge_ties : bool, default False
+    merge_ties : bool, default True
         Whether events of the same key, kind and time are one event, for the three columns of gaps: a basket of ten lines is one visit.
-        Without, ties are gaps of 0, as they are for ``{key}__gap__{event}``, and ``due`` is ``since`` over that column.
+        Else ties are gaps of 0, as they are for ``{key}__gap__{event}``, and ``due`` is ``since`` over that column.
     windows : sequence of str or Window, default ("all",)
         For the profiles.
     prior_events : float, default 10.0
@@ -59,7 +59,7 @@ class Rhythm(KindFamily):
 
     zone: str = "UTC"
     last: int = 10
-    merge_ties: bool = False
+    merge_ties: bool = True
     windows: Sequence[str | Window] = ("all",)
     prior_events: float = 10.0
 
