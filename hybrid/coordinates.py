@@ -47,8 +47,10 @@ class Projection:
         """Coordinates of each row, in the group ``{role} text``."""
         device = embedded.vectors.device
         projected = (embedded.vectors - self.mean.to(device)) @ self.components.to(device)
-        values = projected[torch.from_numpy(embedded.index).to(device)]
-        return FeatureMatrix(values if values.is_cuda else values.numpy(), coordinate_columns(role, values.shape[1]))
+        columns = coordinate_columns(role, projected.shape[1])
+        if projected.is_cuda:
+            return FeatureMatrix(projected[torch.from_numpy(embedded.index).to(device)], columns)
+        return FeatureMatrix(projected.numpy().take(embedded.index, axis=0), columns)
 
 
 def coordinate_columns(role: str, n_coordinates: int) -> tuple[Column, ...]:

@@ -152,7 +152,9 @@ def _score_file(
                 ],
                 metadata={_MADE_FROM: made_from},
             )
-            with pq.ParquetWriter(temporary, schema) as writer:
+            # Probabilities hardly repeat: a dictionary of them would be built and thrown away.
+            repeating = [*ids, "prediction"]
+            with pq.ParquetWriter(temporary, schema, use_dictionary=repeating) as writer:
                 for batch in file.iter_batches(batch_rows, columns=needed):
                     proba = model.predict_proba(pl.DataFrame(pl.from_arrow(batch)))
                     columns = [batch.column(name) for name in ids]

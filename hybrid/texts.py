@@ -26,7 +26,8 @@ def role_text(frame: pl.DataFrame, columns: Sequence[str], what: str) -> pl.Seri
         if frame[name].dtype not in (pl.String, pl.Categorical, pl.Enum, pl.Null):
             raise ColumnError(f"text column {name!r} of {what} must hold strings, not {frame[name].dtype}")
     parts = [pl.col(name).cast(pl.String).str.strip_chars() for name in columns]
-    joined = pl.concat_str([pl.when(part != "").then(part) for part in parts], separator=SEPARATOR, ignore_nulls=True)
+    said = [pl.when(part != "").then(part) for part in parts]
+    joined = said[0] if len(said) == 1 else pl.concat_str(said, separator=SEPARATOR, ignore_nulls=True)
     text = frame.select(joined.alias("text"))["text"]
     return text.set(text == "", None)
 

@@ -16,7 +16,7 @@ from features import AuditReport, BehaviorFeatures, ColumnError, DeclarationErro
 from features import audit as full_audit
 from features.leaks.finding import SCHEMA
 
-pytestmark = pytest.mark.filterwarnings("ignore:event .* never occurs", "ignore:the log begins at")
+pytestmark = pytest.mark.filterwarnings("ignore:event .* never occurs")
 
 LOG = EventLog(user="user_id", item="item_id", event="event", timestamp="ts", values=["price"])
 DAY = 86_400

@@ -76,7 +76,7 @@ def brute_force(rows, example, priors):
     return features
 
 
-@pytest.mark.filterwarnings("ignore:event .* never occurs", "ignore:the log begins at")
+@pytest.mark.filterwarnings("ignore:event .* never occurs")
 @settings(max_examples=150, deadline=None)
 @given(rows=st.lists(event, min_size=1, max_size=25), examples=st.lists(example, min_size=1, max_size=8))
 def test_features_equal_a_walk_over_the_log(rows, examples):
@@ -91,7 +91,7 @@ def test_features_equal_a_walk_over_the_log(rows, examples):
             assert got[name][i] == (value if value is None else pytest.approx(value, rel=1e-9, abs=1e-9)), name
 
 
-@pytest.mark.filterwarnings("ignore:event .* never occurs", "ignore:the log begins at")
+@pytest.mark.filterwarnings("ignore:event .* never occurs")
 @settings(max_examples=50, deadline=None)
 @given(
     rows=st.lists(event, min_size=2, max_size=25),

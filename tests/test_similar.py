@@ -18,7 +18,7 @@ from features.families import FAMILIES
 from features.family import declare
 from features.neighbors import NeighborIndex
 
-pytestmark = pytest.mark.filterwarnings("ignore:event .* never occurs", "ignore:the log begins at")
+pytestmark = pytest.mark.filterwarnings("ignore:event .* never occurs")
 
 LOG = EventLog(user="user_id", item="item_id", event="event", timestamp="ts", values=["price"])
 SECONDS = {"1d": 86400, "all": math.inf}
