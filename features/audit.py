@@ -141,7 +141,8 @@ def audit(
     rows = len(subject.times)
     test = _test_rows(split, subject)
     fold = _aligned(test if folds is None else folds, rows, "folds")
-    same = list(identity) if identity is not None else [*subject.keys, subject.timestamp]
+    # Without a key two examples of one time have nothing that makes them the same.
+    same = list(identity or ([*subject.keys, subject.timestamp] if subject.keys else ()))
     require_columns(subject.examples, same, "examples")
     classes = None if y is None else strength.labels(y, rows)
     further = _further(columns, rows)
@@ -165,7 +166,8 @@ def audit(
         found += strength.findings(strengths, auc_threshold, auc_deviations, rows)
     shares = availability.shares(every, test)
     found += availability.findings(shares, int((~test).sum()), int(test.sum()), availability_effect, availability_z)
-    found += duplicates.findings(subject.examples, same, subject.keys, fold)
+    if same:
+        found += duplicates.findings(subject.examples, same, subject.keys, fold)
     found += coverage.findings(subject)
     return AuditReport(table(found), _columns(shares, strengths, compared))
 
@@ -209,7 +211,7 @@ def _test_rows(split: object, subject: Subject) -> np.ndarray:
 
 
 def _aligned(given: object, rows: int, what: str) -> pl.Series:
-    series = given if isinstance(given, pl.Series) else pl.Series(what, np.asarray(given))
+    series = given if isinstance(given, pl.Series) else pl.Series(what, np.asarray(given).tolist())
     if len(series) != rows:
         raise ColumnError(f"{what} has {len(series):,} rows and examples {rows:,}")
     return series

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -240,6 +241,14 @@ def test_strength_is_the_auc_of_scikit_learn():
     for name in ("user__view__7d", "item__buy_sum_price__all"):
         auc = roc_auc_score(y, values[name])
         assert report.columns.filter(column=name)["auc"][0] == pytest.approx(max(auc, 1 - auc))
+
+
+def test_labels_and_folds_may_be_words():
+    events, examples, y = shop()
+    words = np.where(y, "yes", "no")
+    by_words = audit(behavior(), events, examples, pd.Series(words), folds=pd.Series(["a"] * len(y)))
+    assert by_words.columns["auc"].equals(audit(behavior(), events, examples, y).columns["auc"])
+    assert by_words.passed
 
 
 def test_columns_that_vanish_in_the_test_rows_are_found():
