@@ -22,7 +22,7 @@ from features.windowed import SpanFamily
 if TYPE_CHECKING:
     from features.behavior import BehaviorFeatures
 
-EVENTS_READ = 50_000_000
+EVENTS_READ = 20_000_000
 """Events that all cut logs of one recomputation may hold together."""
 CUTS = 5
 """Cut logs that are read whatever they hold."""
