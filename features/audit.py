@@ -141,11 +141,12 @@ def audit(
     rows = len(subject.times)
     test = _test_rows(split, subject)
     fold = _aligned(test if folds is None else folds, rows, "folds")
-    same = list(identity) if identity is not None else [*subject.keys, subject.timestamp]
+    # Without a key two examples of one time have nothing that makes them the same.
+    same = list(identity or ([*subject.keys, subject.timestamp] if subject.keys else ()))
     require_columns(subject.examples, same, "examples")
     classes = None if y is None else strength.labels(y, rows)
     further = _further(columns, rows)
-    seeds = iter(np.random.default_rng(random_state).spawn(4))
+    for_rows, for_label, *for_shifts = np.random.default_rng(random_state).spawn(4)
 
     values = subject.values()
     twice = set(values.columns) & set(further.columns)
@@ -155,17 +156,18 @@ def audit(
     strengths = None if classes is None else strength.strengths(every, classes)
     found: list[Finding] = []
 
-    chosen = recomputation.sampled(subject, sample, next(seeds))
+    chosen = recomputation.sampled(subject, sample, for_rows)
     compared = recomputation.recompute(subject, values, chosen)
     found += recomputation.findings(subject, values, compared)
-    for ticks, seed in zip(_ticks(tick), seeds, strict=False):
+    for ticks, seed in zip(_ticks(tick), for_shifts, strict=False):
         found += shift.findings(subject, values, strengths, classes, ticks, signal_fall, sample, seed)
     if classes is not None and strengths is not None:
-        found += label.findings(subject, values, classes, next(seeds))
+        found += label.findings(subject, values, classes, for_label)
         found += strength.findings(strengths, auc_threshold, auc_deviations, rows)
     shares = availability.shares(every, test)
     found += availability.findings(shares, int((~test).sum()), int(test.sum()), availability_effect, availability_z)
-    found += duplicates.findings(subject.examples, same, subject.keys, fold)
+    if same:
+        found += duplicates.findings(subject.examples, same, subject.keys, fold)
     found += coverage.findings(subject)
     return AuditReport(table(found), _columns(shares, strengths, compared))
 
@@ -209,7 +211,11 @@ def _test_rows(split: object, subject: Subject) -> np.ndarray:
 
 
 def _aligned(given: object, rows: int, what: str) -> pl.Series:
-    series = given if isinstance(given, pl.Series) else pl.Series(what, np.asarray(given))
+    if isinstance(given, str):
+        raise ColumnError(
+            f"{what}={given!r} must have a value for each example{'; or give a datetime' * (what == 'split')}"
+        )
+    series = given if isinstance(given, pl.Series) else pl.Series(what, np.asarray(given).tolist())
     if len(series) != rows:
         raise ColumnError(f"{what} has {len(series):,} rows and examples {rows:,}")
     return series

@@ -171,7 +171,7 @@ def test_an_audit_ends_with_code_1_on_evidence(folder: Path) -> None:
     result = intentree("features", folder / "study.toml", "--audit")
     assert result.exit_code == 1
     assert "intentree:" not in result.stderr
-    line = next(line for line in result.stdout.splitlines() if line.startswith("evidence"))
+    line = next(line.strip() for line in result.stdout.splitlines() if line.startswith(" evidence"))
     assert re.match(
         r"evidence +duplicates +6 +3 +0 +3 examples lie in several folds, equal in user_id, item_id, ts, price", line
     )

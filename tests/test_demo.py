@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 import intentree.completejourney
+from features import audit
 from hybrid import load
 from intentree.cli import app
 
@@ -64,3 +65,14 @@ def test_the_artifact_scores_as_the_demo_did(demo):
     part = task.test.filter(pl.col("timestamp") == task.test["timestamp"][0])
     scores = pl.read_parquet(folder / "scores" / f"{part['timestamp'][0]:%Y-%m-%d}.parquet")
     np.testing.assert_array_equal(load(folder / "artifact").predict_proba(part)[:, 1], scores["proba_True"].to_numpy())
+
+
+def test_the_behaviour_of_the_demo_passes_the_audit(demo):
+    folder, task, _ = demo
+    parts = {"train": task.train, "valid": task.valid, "test": task.test}
+    examples = pl.concat(parts.values())
+    folds = np.repeat(list(parts), [part.height for part in parts.values()])
+    behavior = load(folder / "artifact").builder_.evidence.behavior
+    report = audit(behavior, None, examples, examples["bought"], folds=folds, split=folds == "test")
+    assert report.passed, str(report)
+    assert report.columns["recomputed"].min() == 200

@@ -26,7 +26,7 @@ def labels(y: object, rows: int) -> np.ndarray:
     ColumnError
         For another number of rows, nulls, or numbers that are no classes.
     """
-    given = y if isinstance(y, pl.Series) else pl.Series("y", np.asarray(y))
+    given = y if isinstance(y, pl.Series) else pl.Series("y", np.asarray(y).tolist())
     if len(given) != rows:
         raise ColumnError(f"y has {len(given):,} rows and examples {rows:,}")
     missing = given.null_count() + (int(given.is_nan().sum()) if given.dtype.is_float() else 0)

@@ -22,7 +22,7 @@ from features.windowed import SpanFamily
 if TYPE_CHECKING:
     from features.behavior import BehaviorFeatures
 
-EVENTS_READ = 50_000_000
+EVENTS_READ = 20_000_000
 """Events that all cut logs of one recomputation may hold together."""
 CUTS = 5
 """Cut logs that are read whatever they hold."""
@@ -249,7 +249,7 @@ def _with_tables(behavior: BehaviorFeatures, examples: pl.DataFrame) -> Behavior
             column = behavior.history_.column(family.part)
             held = [frame[column] for frame in (behavior.log_, examples) if column in frame.columns]
             held = [ids for ids in held if ids.dtype != pl.Null]
-            if held:
+            if len({ids.dtype for ids in held}) == 1:  # of different dtypes the family itself says what is wrong
                 ids = pl.concat(held).drop_nulls().unique(maintain_order=True)
                 family = family.with_vectors(VectorTable(ids, family.source(behavior.history_.vectors).of(ids)))
         families.append(family)
