@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from features.counts import Counts, Sums
 from features.distinct import Distinct
 from features.errors import DeclarationError, TimestampError
-from features.event_log import KIND, TIME, EventLog, has_zone, key_values, microseconds
+from features.event_log import KIND, EventLog, has_zone, key_values, microseconds, sorted_by_time
 from features.families import FAMILIES
 from features.family import BehaviorColumn, Declared, Family, Key, as_key, declare, key_name
 from features.frames import Frame, answer_in_kind, closest, require_columns, require_rows, to_polars
@@ -203,7 +203,7 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
     def with_log(self, log: pl.DataFrame) -> Self:
         """This fitted declaration, priors and all, over another log that ``read`` returned."""
         other = copy.copy(self)
-        other._hold(log.sort(TIME, maintain_order=True))
+        other._hold(sorted_by_time(log))
         return other
 
     def key_columns(self) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from features.encoded import EncodedLog
 from features.event_log import EventLog
 from features.family import Key
 from features.timeline import Moments, Standing, Timeline
@@ -26,13 +27,14 @@ class History:
     def __init__(self, log: pl.DataFrame, names: EventLog) -> None:
         self.log = log
         self.names = names
+        self._encoded = EncodedLog(log)
         self._timelines: dict[tuple[str, ...], Timeline] = {}
 
     def timeline(self, key: Key) -> Timeline:
         """All events of a key; of ``()`` all events of the log as one key."""
         columns = self.names.columns_of(key)
         if columns not in self._timelines:
-            self._timelines[columns] = Timeline(self.log, columns)
+            self._timelines[columns] = Timeline(self.log, columns, self._encoded)
         return self._timelines[columns]
 
     def column(self, part: str) -> str:
@@ -62,6 +64,7 @@ class Batch:
         self.moments = moments
         self._windows = tuple(windows)
         self._standings: dict[Key, Standing] = {}
+        self._found: dict[str, np.ndarray] = {}
         self.kept: dict[Hashable, Any] = {}  # what a family computes once for several keys
 
     def __len__(self) -> int:
@@ -75,7 +78,7 @@ class Batch:
     def standing(self, key: Key) -> Standing:
         """Where each example stands among its key's events."""
         if key not in self._standings:
-            standing = self.history.timeline(key).stand(self.examples, self.moments)
+            standing = self.history.timeline(key).stand(self.examples, self.moments, self._found)
             standing.locate(self._windows)
             self._standings[key] = standing
         return self._standings[key]

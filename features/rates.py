@@ -128,7 +128,6 @@ class Rates(SpanFamily):
 
 def totals(timeline: Timeline, success: str, trial: str) -> tuple[np.ndarray, np.ndarray]:
     """Successes and trials of each key over the whole log."""
-    ends = np.flatnonzero(np.diff(timeline.codes, append=-1)) + 1
-    successes = np.diff(timeline.kinds_before(success)[ends], prepend=0)
-    trials = np.diff(timeline.kinds_before(trial)[ends], prepend=0)
+    successes = np.diff(timeline.kinds_before(success)[timeline.ends], prepend=0)
+    trials = np.diff(timeline.kinds_before(trial)[timeline.ends], prepend=0)
     return successes, trials
