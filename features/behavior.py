@@ -125,14 +125,21 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         ColumnError, TimestampError, EmptyFrameError, DeclarationError
         """
         log = self._read(events)
-        self.events_ = tuple(self.events) if self.events is not None else tuple(sorted(log[KIND].drop_nulls().unique()))
-        self._warn_of_absent_events(log)
-        self.has_zone_ = has_zone(to_polars(events, "events")[self.log.timestamp])
+        self.bind(log[KIND].drop_nulls().unique().to_list(), has_zone(to_polars(events, "events")[self.log.timestamp]))
+        self._hold(log)
+        families: tuple[Family, ...] = self.families_
+        self.families_ = tuple(family.fitted(self.history_) for family in families)
+        return self
+
+    def bind(self, kinds: Sequence[str], zone: bool) -> Self:
+        """Take over the kinds of event that a log has and whether its times have a zone; ``families_`` are then to be fitted."""
+        self.events_ = tuple(self.events) if self.events is not None else tuple(sorted(kinds))
+        self._warn_of_absent_events(kinds)
+        self.has_zone_ = zone
         declared = self._declared()
         bound = [family.bound(declared) for family in self._open_families()]
         self._require_different_names(bound)
-        self._hold(log)
-        self.families_ = tuple(family.fitted(self.history_) for family in bound)
+        self.families_ = tuple(bound)
         return self
 
     def transform(self, examples: Frame, events: Frame | None = None) -> Frame:
@@ -225,15 +232,18 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
 
     def _compute(self, frame: pl.DataFrame) -> list[pl.Series]:
         """The features of checked examples."""
-        lag = 0 if self.lag is None else (Window.of(self.lag).seconds or 0) * MICROSECONDS
-        times = microseconds(frame[self.log.timestamp], "examples").to_numpy() - lag
         keyed = frame.select(key_values(frame[name], "examples") for name in self.key_columns())
-        batch = Batch(self.history_, keyed, Moments(times), checked_windows(self.windows))
+        batch = self.batch(self.history_, keyed, microseconds(frame[self.log.timestamp], "examples").to_numpy())
         return [
             _series(name, values)
             for key, family in self.plan()
             for name, values in zip(family.columns(key), family.compute(key, batch), strict=True)
         ]
+
+    def batch(self, history: History, keyed: pl.DataFrame, times: np.ndarray) -> Batch:
+        """Examples with these key values and times (microseconds, before the lag is taken off) against a log."""
+        lag = 0 if self.lag is None else (Window.of(self.lag).seconds or 0) * MICROSECONDS
+        return Batch(history, keyed, Moments(times - lag), checked_windows(self.windows))
 
     def _read(self, events: Frame) -> pl.DataFrame:
         return self.log.read(events, *self.log_columns())
@@ -286,11 +296,10 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
                         )
                     seen[name] = family
 
-    def _warn_of_absent_events(self, log: pl.DataFrame) -> None:
-        seen = log[KIND].drop_nulls().unique().to_list()
+    def _warn_of_absent_events(self, seen: Sequence[str]) -> None:
         for kind in self.events_:
             if kind not in seen:
-                warnings.warn(f"event {kind!r} never occurs in the log{closest(kind, seen)}", UserWarning, stacklevel=3)
+                warnings.warn(f"event {kind!r} never occurs in the log{closest(kind, seen)}", UserWarning, stacklevel=4)
 
     def check_zone(self, zone: bool, what: str) -> None:
         """Raise TimestampError if timestamps with and without a time zone would be compared."""

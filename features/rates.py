@@ -9,9 +9,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from features.family import Declared, Key, as_key, key_name
+from features.family import Declared, Key, key_name
 from features.history import Batch, History
-from features.timeline import Timeline
 from features.windowed import SpanFamily
 
 _MEAN_BOUNDS = (1e-6, 1 - 1e-6)
@@ -106,14 +105,11 @@ class Rates(SpanFamily):
         filled = dataclasses.replace(self, rates=rates)
         return super(Rates, filled).bound(declared)
 
-    def fitted(self, history: History) -> Self:
-        priors = dict(self.priors)
-        for key in self.keys or ():
-            for rate, (success, trial) in (self.rates or {}).items():
-                name = f"{key_name(key)}__{rate}"
-                if name not in priors:
-                    priors[name] = BetaPrior.fit(*totals(history.timeline(as_key(key)), success, trial))
-        return dataclasses.replace(self, priors=priors)
+    def totals(self, key: Key, history: History) -> dict[str, np.ndarray]:
+        return rate_totals(self.rates or {}, self.priors, key, history)
+
+    def fitted_to(self, totals: Mapping[str, np.ndarray]) -> Self:
+        return dataclasses.replace(self, priors={**self.priors, **fitted_priors(totals)})
 
     def columns(self, key: Key) -> list[str]:
         return [f"{key_name(key)}__{rate}__{window.name}" for rate in self.rates or () for window in self.spans()]
@@ -126,8 +122,19 @@ class Rates(SpanFamily):
                 yield standing.give(prior.smooth(standing.count(success, window), standing.count(trial, window)))
 
 
-def totals(timeline: Timeline, success: str, trial: str) -> tuple[np.ndarray, np.ndarray]:
-    """Successes and trials of each key over the whole log."""
-    successes = np.diff(timeline.kinds_before(success)[timeline.ends], prepend=0)
-    trials = np.diff(timeline.kinds_before(trial)[timeline.ends], prepend=0)
-    return successes, trials
+def rate_totals(
+    rates: Mapping[str, Sequence[str]], given: Mapping[str, BetaPrior], key: Key, history: History
+) -> dict[str, np.ndarray]:
+    """Successes and trials over the whole log, of shape (n_values of the key with a trial, 2), by the name of each prior not given."""
+    timeline, found = history.timeline(key), {}
+    for rate, pair in rates.items():
+        name = f"{key_name(key)}__{rate}"
+        if name not in given:
+            counts = [np.diff(timeline.kinds_before(kind)[timeline.ends], prepend=0) for kind in pair]
+            found[name] = np.stack(counts, axis=1)[counts[1] > 0]
+    return found
+
+
+def fitted_priors(totals: Mapping[str, np.ndarray]) -> dict[str, BetaPrior]:
+    """The prior of each of ``rate_totals``."""
+    return {name: BetaPrior.fit(*counts.T) for name, counts in totals.items()}
