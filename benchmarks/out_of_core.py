@@ -141,8 +141,9 @@ def main() -> None:
             seconds, cpu, peak, reached, most = in_a_child(measured, source, output, options.memory_gb)
             taken[name] = seconds
             size = sum(file.stat().st_size for file in output.iterdir())
+            speed = rows[name] * len(KEYS) / seconds
             print(
-                f"{rows[name]:,} rows, {len(KEYS)} keys: {seconds:.1f} s ({cpu:.0f} s of CPU), {rows[name] * len(KEYS) / seconds:,.0f} events/s a key, "
+                f"{rows[name]:,} rows, {len(KEYS)} keys: {seconds:.1f} s ({cpu:.0f} s of CPU), {speed:,.0f} events/s a key, "
                 f"peak resident memory {peak / 1e9:.2f} GB, output {size / 1e9:.2f} GB, load {os.getloadavg()[0]:.1f}"
             )
             print(

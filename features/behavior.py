@@ -86,6 +86,8 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
     [1, 0]
     """
 
+    families_: tuple[Family, ...]
+
     def __init__(
         self,
         log: EventLog,
@@ -127,8 +129,7 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         log = self._read(events)
         self.bind(log[KIND].drop_nulls().unique().to_list(), has_zone(to_polars(events, "events")[self.log.timestamp]))
         self._hold(log)
-        families: tuple[Family, ...] = self.families_
-        self.families_ = tuple(family.fitted(self.history_) for family in families)
+        self.families_ = tuple(family.fitted(self.history_) for family in self.families_)
         return self
 
     def bind(self, kinds: Sequence[str], zone: bool) -> Self:
