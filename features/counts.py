@@ -59,7 +59,7 @@ class Sums(WindowedFamily):
         for event in self.kinds():
             first, stop = standing.before(event, Window.all()), standing.before(event)
             for value in self.values:
-                running = standing.timeline.running_sum(event, value)
+                running = standing.timeline.kind_sums(event, value)
                 upto = np.where(stop > first, running.take(stop), 0.0)
                 for window in self.spans():
                     start = standing.before(event, window)

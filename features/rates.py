@@ -11,6 +11,7 @@ import numpy as np
 
 from features.family import Declared, Key, key_name
 from features.history import Batch, History
+from features.timeline import Timeline
 from features.windowed import SpanFamily
 
 _MEAN_BOUNDS = (1e-6, 1 - 1e-6)
@@ -130,9 +131,16 @@ def rate_totals(
     for rate, pair in rates.items():
         name = f"{key_name(key)}__{rate}"
         if name not in given:
-            counts = [np.diff(timeline.kinds_before(kind)[timeline.ends], prepend=0) for kind in pair]
-            found[name] = np.stack(counts, axis=1)[counts[1] > 0]
+            successes, trials = totals(timeline, *pair)
+            found[name] = np.stack([successes, trials], axis=1)[trials > 0]
     return found
+
+
+def totals(timeline: Timeline, success: str, trial: str) -> tuple[np.ndarray, np.ndarray]:
+    """Successes and trials of each key over the whole log."""
+    successes = np.diff(timeline.kinds_before(success)[timeline.ends], prepend=0)
+    trials = np.diff(timeline.kinds_before(trial)[timeline.ends], prepend=0)
+    return successes, trials
 
 
 def fitted_priors(totals: Mapping[str, np.ndarray]) -> dict[str, BetaPrior]:

@@ -165,7 +165,13 @@ class Timeline:
         return self._kind_times[kind]
 
     def running_sum(self, kind: str, value: str) -> np.ndarray:
-        """Sum of a value over a key's events of a kind, up to and with its event of that kind i - 1; Float64, shape (n_of_kind + 1,).
+        """Sum of a value over a key's events of a kind, up to and with its event i - 1; Float64 of shape (n_events + 1,)."""
+        before = self.kinds_before(kind)
+        met = before[1:] > before[self._firsts].take(self.codes)
+        return np.concatenate([[0.0], np.where(met, self.kind_sums(kind, value).take(before[1:]), 0.0)])
+
+    def kind_sums(self, kind: str, value: str) -> np.ndarray:
+        """The same by events of the kind, up to and with the timeline's i - 1 of them; Float64 of shape (n_of_kind + 1,).
 
         The sum restarts at each key, so that no key loses digits to another.
         """
