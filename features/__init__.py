@@ -5,13 +5,14 @@ from features.backoff import BackoffRates
 from features.behavior import BehaviorFeatures
 from features.debias import DebiasedRates
 from features.decay import Decay
-from features.errors import ColumnError, DeclarationError, EmptyFrameError, TimestampError
+from features.errors import ColumnError, DeclarationError, EmptyFrameError, FileError, TimestampError
 from features.event_log import EventLog
 from features.family import BehaviorColumn, Family
 from features.interest import Interest
 from features.label_statistics import LabelStatistics
 from features.live import LiveFeatures
 from features.migration import InterestMigration, interest_migration
+from features.partitioned import transform_parquet
 from features.profile import Profile, profiles
 from features.rates import BetaPrior, Rates
 from features.recent_items import RecentItems
@@ -36,6 +37,7 @@ __all__ = [
     "EmptyFrameError",
     "EventLog",
     "Family",
+    "FileError",
     "Interest",
     "InterestMigration",
     "LabelStatistics",
@@ -54,4 +56,5 @@ __all__ = [
     "audit",
     "interest_migration",
     "profiles",
+    "transform_parquet",
 ]

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from features.counts import Counts, Sums
 from features.distinct import Distinct
 from features.errors import DeclarationError, TimestampError
-from features.event_log import KIND, TIME, EventLog, has_zone, key_values, microseconds
+from features.event_log import KIND, TIME, EventLog, has_zone, key_values, microseconds, sorted_by_time
 from features.families import FAMILIES
 from features.family import BehaviorColumn, Declared, Family, Key, as_key, declare, key_name
 from features.frames import Frame, answer_in_kind, closest, require_columns, require_rows, to_polars
@@ -86,6 +86,8 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
     [1, 0]
     """
 
+    families_: tuple[Family, ...]
+
     def __init__(
         self,
         log: EventLog,
@@ -126,15 +128,21 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         """
         self._delay()
         log = self._read(events)
-        self.events_ = tuple(self.events) if self.events is not None else tuple(sorted(log[KIND].drop_nulls().unique()))
-        self._warn_of_absent_events(log)
-        self.has_zone_ = has_zone(to_polars(events, "events")[self.log.timestamp])
+        self.bind(log[KIND].drop_nulls().unique().to_list(), has_zone(to_polars(events, "events")[self.log.timestamp]))
+        self._hold(log)
+        self.families_ = tuple(family.fitted(self.history_) for family in self.families_)
+        return self
+
+    def bind(self, kinds: Sequence[str], zone: bool) -> Self:
+        """Take over the kinds of event that a log has and whether its times have a zone; ``families_`` are then to be fitted."""
+        self.events_ = tuple(self.events) if self.events is not None else tuple(sorted(kinds))
+        self._warn_of_absent_events(kinds)
+        self.has_zone_ = zone
         declared = self._declared()
         bound = [family.bound(declared) for family in self._open_families()]
         self._require_different_names(bound)
+        self.families_ = tuple(bound)
         self._text_vectors: dict[str, IdVectors] = {}
-        self._hold(log)
-        self.families_ = tuple(family.fitted(self.history_) for family in bound)
         return self
 
     def transform(self, examples: Frame, events: Frame | None = None) -> Frame:
@@ -206,7 +214,7 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
     def with_log(self, log: pl.DataFrame) -> Self:
         """This fitted declaration, priors and all, over another log that ``read`` returned."""
         other = copy.copy(self)
-        other._hold(log.sort(TIME, maintain_order=True))
+        other._hold(sorted_by_time(log))
         return other
 
     def key_columns(self) -> list[str]:
@@ -229,7 +237,7 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
     def compute(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The features of examples that ``check_examples`` returned, without the warnings of ``transform``."""
         keyed = frame.select(key_values(frame[name], "examples") for name in self.key_columns())
-        batch = Batch(self.history_, keyed, Moments(self.times_of(frame)), checked_windows(self.windows))
+        batch = self.batch(self.history_, keyed, microseconds(frame[self.log.timestamp], "examples").to_numpy())
         return pl.DataFrame(
             [
                 _series(name, values)
@@ -253,6 +261,10 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         if length is None:
             raise DeclarationError(f'lag={self.lag!r} must be a length of time such as "5m" or "1d", or None')
         return length * MICROSECONDS
+
+    def batch(self, history: History, keyed: pl.DataFrame, times: np.ndarray) -> Batch:
+        """Examples with these key values and times (microseconds, before the lag is taken off) against a log."""
+        return Batch(history, keyed, Moments(times - self._delay()), checked_windows(self.windows))
 
     def _read(self, events: Frame) -> pl.DataFrame:
         log = self.log.read(events, *self.log_columns())
@@ -308,11 +320,10 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
                         )
                     seen[name] = family
 
-    def _warn_of_absent_events(self, log: pl.DataFrame) -> None:
-        seen = log[KIND].drop_nulls().unique().to_list()
+    def _warn_of_absent_events(self, seen: Sequence[str]) -> None:
         for kind in self.events_:
             if kind not in seen:
-                warnings.warn(f"event {kind!r} never occurs in the log{closest(kind, seen)}", UserWarning, stacklevel=3)
+                warnings.warn(f"event {kind!r} never occurs in the log{closest(kind, seen)}", UserWarning, stacklevel=4)
 
     def _warn_of_late_log(self, frame: pl.DataFrame) -> None:
         begins = self.log_[TIME].min()  # None where no event is of a declared kind, which fit has warned of

@@ -56,13 +56,12 @@ class Sums(WindowedFamily):
 
     def compute(self, key: Key, batch: Batch) -> Iterator[np.ndarray]:
         standing = batch.standing(key)
-        first = standing.start(Window.all())
         for event in self.kinds():
+            first, stop = standing.before(event, Window.all()), standing.before(event)
             for value in self.values:
-                running = standing.timeline.running_sum(event, value)
+                running = standing.timeline.kind_sums(event, value)
+                upto = np.where(stop > first, running.take(stop), 0.0)
                 for window in self.spans():
-                    start = standing.start(window)
-                    upto = np.where(standing.stop > first, running[standing.stop], 0.0)
-                    before = np.where(start > first, running[start], 0.0)
+                    start = standing.before(event, window)
                     # With no event in the window the two are the same number, so the sum is exactly 0.
-                    yield standing.give(upto - before)
+                    yield standing.give(upto - np.where(start > first, running.take(start), 0.0))

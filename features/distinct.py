@@ -7,23 +7,22 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import polars as pl
 
 from features.family import Key, key_name
 from features.history import Batch
-from features.timeline import MICROSECONDS, Moments, Timeline
+from features.order import stable_order
+from features.timeline import MICROSECONDS, Timeline
 from features.window import Window
 from features.windowed import SpanFamily
-
-_NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Distinct(SpanFamily):
     """``{key}__distinct_{target}__{window}``: distinct values of a target over all events that are counted, Int32.
 
-    A value counts while its latest event lies in the window. Each event is therefore alive from its own time to the earlier of its
-    expiry and the next event of the same key and value, and the count at ``t`` is births before ``t`` less deaths before ``t``.
+    A value counts while its latest event lies in the window. Each event therefore ends either by the key's next event of the same value,
+    where that comes within the window's length, or by its age. The count is the events with a value before ``t``, less those before ``t``
+    that ended an earlier one, less those before the window that no later event ended.
 
     Parameters
     ----------
@@ -47,13 +46,11 @@ class Distinct(SpanFamily):
 
     def compute(self, key: Key, batch: Batch) -> Iterator[np.ndarray]:
         standing = batch.standing(key)
-        moments = Moments(standing.times)
         for target in self._foreign(key):
             for window in self.spans():
                 lives = _kept(standing.timeline, batch.history.column(target), window)
-                needles = np.where(standing.codes >= 0, standing.codes * lives.stride + moments.ranks(lives.clock), 0)
-                died = np.searchsorted(lives.deaths, needles, side="left")
-                yield standing.give((lives.born[standing.stop] - died).astype(np.int32))
+                count = lives.born.take(standing.stop) - lives.aged.take(standing.start(window))
+                yield standing.give(count)
 
     def _foreign(self, key: Key) -> list[str]:
         return [target for target in self.targets if target not in key]
@@ -61,12 +58,13 @@ class Distinct(SpanFamily):
 
 @dataclass(frozen=True)
 class _Lives:
-    """Births and deaths of a timeline's values: how many were born before each event, and the sorted places of the deaths."""
+    """Running counts over the first i events of a timeline, Int32 of shape (n_events + 1,).
+
+    ``born`` counts events with a value that end no earlier one, ``aged`` those that no later one ends.
+    """
 
     born: np.ndarray
-    deaths: np.ndarray
-    clock: np.ndarray
-    stride: int
+    aged: np.ndarray
 
 
 def _kept(timeline: Timeline, column: str, window: Window) -> _Lives:
@@ -79,35 +77,32 @@ def _kept(timeline: Timeline, column: str, window: Window) -> _Lives:
 
 
 def _lives(timeline: Timeline, column: str, window: Window) -> _Lives:
-    known, held, following = _successors(timeline, column)
-    deaths = following
+    held, earlier, later = _repeats(timeline, column)
     if window.seconds is not None:
-        deaths = np.minimum(following, timeline.times[held] + window.seconds * MICROSECONDS)
-    died = pl.Series(deaths)
-    clock = died.unique().sort().to_numpy()
-    stride = len(clock) + 1
-    places = pl.Series(timeline.codes[held] * stride + died.rank("dense").to_numpy().astype(np.int64) - 1).sort()
-    return _Lives(np.concatenate([[0], np.cumsum(known)]), places.to_numpy(), clock, stride)
+        near = timeline.times.take(later) - timeline.times.take(earlier) <= window.seconds * MICROSECONDS
+        earlier, later = earlier[near], later[near]
+    return _Lives(_running(held, later, len(timeline)), _running(held, earlier, len(timeline)))
 
 
-def _successors(timeline: Timeline, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which events have a value, their positions, and the time of the next event of the same key and value; computed once."""
+def _running(held: np.ndarray, but: np.ndarray, n: int) -> np.ndarray:
+    """How many events have a value, but for some of them, among the first i."""
+    counted = np.zeros(n + 1, dtype=np.int32)
+    counted[held + 1] = 1
+    counted[but + 1] = 0
+    return np.cumsum(counted, out=counted)
+
+
+def _repeats(timeline: Timeline, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions of the events with a value, and the pairs of a key's successive events of the same value; computed once."""
     place = (Distinct, column)
     if place not in timeline.kept:
-        target = timeline.values(column)
-        # Hashing strings to codes is several times faster than ranking them; which code a string gets does not matter.
-        target = target.cast(pl.Categorical).to_physical() if target.dtype == pl.String else target.rank("dense")
-        known = target.is_not_null().to_numpy()
-        held = np.flatnonzero(known)
-        codes, values = timeline.codes[held], target.drop_nulls().to_numpy().astype(np.int64)
-        pairs = codes * (int(values.max(initial=0)) + 1) + values
-        order = np.argsort(pairs, kind="stable")  # times stay sorted within key and value
-        times = timeline.times[held][order]
-        same = pairs[order][1:] == pairs[order][:-1]
-        following = np.full(len(held), _NEVER)
-        following[:-1][same] = times[1:][same]
-        unsorted = np.empty_like(following)
-        unsorted[order] = following
-        timeline.kept[place] = known, held, unsorted
+        values = timeline.value_codes(column)
+        held = np.flatnonzero(values >= 0)
+        known = values.take(held)
+        pairs = timeline.codes.take(held) * (int(known.max(initial=0)) + 1) + known
+        order = stable_order(pairs)  # times stay sorted within key and value
+        pairs, at = pairs.take(order), held.take(order)
+        same = pairs[1:] == pairs[:-1]
+        timeline.kept[place] = held, at[:-1][same], at[1:][same]
     kept: tuple[np.ndarray, np.ndarray, np.ndarray] = timeline.kept[place]
     return kept

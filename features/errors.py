@@ -17,3 +17,7 @@ class EmptyFrameError(ValueError):
 
 class DeclarationError(ValueError):
     """A declaration (log, key, window, rate) that means nothing or contradicts itself."""
+
+
+class FileError(ValueError):
+    """Files that are not there, are not Parquet, do not fit together, or cannot be written."""

@@ -9,6 +9,7 @@ import polars as pl
 
 from features.errors import ColumnError, DeclarationError, TimestampError
 from features.frames import Frame, require_columns, require_finite, require_rows, to_polars
+from features.order import stable_order
 
 TIME = "__time"
 KIND = "__event"
@@ -100,12 +101,21 @@ class EventLog:
         if self.duplicates == "drop":
             frame = frame.unique(maintain_order=True)
         kind = pl.lit("event") if self.event is None else pl.col(self.event).cast(pl.String)
-        return frame.select(
+        log = frame.select(
             *(key_values(frame[name], "events") for name in keys),
             *(pl.col(name).cast(pl.Float64) for name in values),
             microseconds(frame[self.timestamp], "events").alias(TIME),
             kind.alias(KIND),
-        ).sort(TIME, maintain_order=True)
+        )
+        return sorted_by_time(log)
+
+
+def sorted_by_time(log: pl.DataFrame) -> pl.DataFrame:
+    """A log sorted by time; events of the same time keep their order."""
+    times = log[TIME].to_numpy()
+    if bool((times[1:] >= times[:-1]).all()):
+        return log
+    return log[pl.Series(stable_order(times))]
 
 
 def microseconds(timestamps: pl.Series, what: str) -> pl.Series:

@@ -145,6 +145,20 @@ class Family(ABC):
 
     def fitted(self, history: History) -> Self:
         """This family with what it learns from the log."""
+        totals: dict[str, np.ndarray] = {}
+        for key in map(as_key, self.keys or ()):
+            totals.update(self.totals(key, history))
+        return self.fitted_to(totals)
+
+    def totals(self, key: Key, history: History) -> dict[str, np.ndarray]:
+        """What there is to learn from a key's events, by names of its own: arrays with a row a value of the key, in any order.
+
+        A log that is read in parts, none of which shares a value of the key with another, gives them in parts.
+        """
+        return {}
+
+    def fitted_to(self, totals: Mapping[str, np.ndarray]) -> Self:
+        """This family with what it learns from the totals of its keys."""
         return self
 
     @abstractmethod

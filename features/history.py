@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from features.encoded import EncodedLog
 from features.errors import DeclarationError
 from features.event_log import KIND, EventLog
 from features.family import Key
@@ -43,13 +44,14 @@ class History:
         self.names = names
         self.zoned = zoned
         self.vectors = dict(vectors or {})
+        self._encoded = EncodedLog(log)
         self._timelines: dict[tuple[str, ...], Timeline] = {}
 
     def timeline(self, key: Key) -> Timeline:
         """All events of a key; of ``()`` all events of the log as one key."""
         columns = self.names.columns_of(key)
         if columns not in self._timelines:
-            self._timelines[columns] = Timeline(self.log, columns)
+            self._timelines[columns] = Timeline(self.log, columns, self._encoded)
         return self._timelines[columns]
 
     def column(self, part: str) -> str:
@@ -87,6 +89,7 @@ class Batch:
         self.moments = moments
         self._windows = tuple(windows)
         self._standings: dict[Key, Standing] = {}
+        self._found: dict[str, np.ndarray] = {}
         self.kept: dict[Hashable, Any] = {}  # what a family computes once for several keys
 
     def __len__(self) -> int:
@@ -100,7 +103,7 @@ class Batch:
     def standing(self, key: Key) -> Standing:
         """Where each example stands among its key's events."""
         if key not in self._standings:
-            standing = self.history.timeline(key).stand(self.examples, self.moments)
+            standing = self.history.timeline(key).stand(self.examples, self.moments, self._found)
             standing.locate(self._windows)
             self._standings[key] = standing
         return self._standings[key]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from features.event_log import TIME, has_zone, key_values
+from features.event_log import has_zone, key_values, sorted_by_time
 from features.frames import Frame, answer_in_kind, require_columns, require_rows, to_polars
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class LiveFeatures:
             return self._behavior
         keys = {key for reads in needed for key in reads or ()}
         rows = np.unique(np.concatenate([behavior.history_.timeline(key).rows_of(keyed) for key in sorted(keys)]))
-        log = pl.concat([behavior.log_[rows], *self._observed]).sort(TIME, maintain_order=True)
+        log = sorted_by_time(pl.concat([behavior.log_[rows], *self._observed]))
         return behavior.with_log(log)
 
     def _merge(self) -> None:

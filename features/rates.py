@@ -11,7 +11,7 @@ import numpy as np
 
 from features.beta_binomial import fit_beta
 from features.errors import DeclarationError
-from features.family import Declared, Key, as_key, key_name
+from features.family import Declared, Key, key_name
 from features.history import Batch, History
 from features.timeline import Timeline
 from features.windowed import SpanFamily
@@ -120,14 +120,11 @@ class Rates(SpanFamily):
         filled = dataclasses.replace(self, rates=rates)
         return super(Rates, filled).bound(declared)
 
-    def fitted(self, history: History) -> Self:
-        priors = dict(self.priors)
-        for key in self.keys or ():
-            for rate, (success, trial) in (self.rates or {}).items():
-                name = f"{key_name(key)}__{rate}"
-                if name not in priors:
-                    priors[name] = BetaPrior.fit(*totals(history.timeline(as_key(key)), success, trial), self.fit)
-        return dataclasses.replace(self, priors=priors)
+    def totals(self, key: Key, history: History) -> dict[str, np.ndarray]:
+        return rate_totals(self.rates or {}, self.priors, key, history)
+
+    def fitted_to(self, totals: Mapping[str, np.ndarray]) -> Self:
+        return dataclasses.replace(self, priors={**self.priors, **fitted_priors(totals, self.fit)})
 
     def columns(self, key: Key) -> list[str]:
         return [f"{key_name(key)}__{rate}__{window.name}" for rate in self.rates or () for window in self.spans()]
@@ -147,9 +144,26 @@ def checked_method(option: str, method: str) -> str:
     return method
 
 
+def rate_totals(
+    rates: Mapping[str, Sequence[str]], given: Mapping[str, BetaPrior], key: Key, history: History
+) -> dict[str, np.ndarray]:
+    """Successes and trials over the whole log, of shape (n_values of the key with a trial, 2), by the name of each prior not given."""
+    timeline, found = history.timeline(key), {}
+    for rate, pair in rates.items():
+        name = f"{key_name(key)}__{rate}"
+        if name not in given:
+            successes, trials = totals(timeline, *pair)
+            found[name] = np.stack([successes, trials], axis=1)[trials > 0]
+    return found
+
+
 def totals(timeline: Timeline, success: str, trial: str) -> tuple[np.ndarray, np.ndarray]:
     """Successes and trials of each key over the whole log."""
-    ends = np.flatnonzero(np.diff(timeline.codes, append=-1)) + 1
-    successes = np.diff(timeline.kinds_before(success)[ends], prepend=0)
-    trials = np.diff(timeline.kinds_before(trial)[ends], prepend=0)
+    successes = np.diff(timeline.kinds_before(success)[timeline.ends], prepend=0)
+    trials = np.diff(timeline.kinds_before(trial)[timeline.ends], prepend=0)
     return successes, trials
+
+
+def fitted_priors(totals: Mapping[str, np.ndarray], method: str = "moments") -> dict[str, BetaPrior]:
+    """The prior of each of ``rate_totals``."""
+    return {name: BetaPrior.fit(counts[:, 0], counts[:, 1], method) for name, counts in totals.items()}

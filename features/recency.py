@@ -50,9 +50,8 @@ class Gaps(KindFamily):
 
 def _first_and_last(standing: Standing, event: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Times of the first and last event of a kind before each example, and how many there are; times mean nothing where that is 0."""
-    before = standing.timeline.kinds_before(event)
     times = standing.timeline.kind_times(event)
-    start, stop = before[standing.start(Window.all())], before[standing.stop]
+    start, stop = standing.before(event, Window.all()), standing.before(event)
     if len(times) == 0:
         return np.zeros_like(start), np.zeros_like(start), np.zeros_like(start)
     return times.take(start, mode="clip"), times.take(stop - 1, mode="clip"), stop - start

@@ -12,10 +12,10 @@ import polars as pl
 
 from features.errors import DeclarationError
 from features.expansion import blocks, within
-from features.family import Declared, Key, as_key, key_name
+from features.family import Declared, Key, key_name
 from features.history import Batch, History
 from features.neighbors import ROUNDING, NeighborIndex
-from features.rates import BetaPrior, totals
+from features.rates import BetaPrior, fitted_priors, rate_totals
 from features.timeline import Moments, Standing, Timeline
 from features.vectors import VectorFamily
 from features.window import Window
@@ -88,14 +88,11 @@ class Similar(WindowedFamily, VectorFamily):
                 raise DeclarationError(f"similar: key {key_name(key)!r} has no part {self.part!r}")
         return bound
 
-    def fitted(self, history: History) -> Self:
-        priors = dict(self.priors)
-        for key in map(as_key, self.keys or ()):
-            for rate, (success, trial) in (self.rates or {}).items():
-                name = f"{key_name(key)}__{rate}"
-                if name not in priors:
-                    priors[name] = BetaPrior.fit(*totals(history.timeline(key), success, trial))
-        return dataclasses.replace(self, priors=priors)
+    def totals(self, key: Key, history: History) -> dict[str, np.ndarray]:
+        return rate_totals(self.rates or {}, self.priors, key, history)
+
+    def fitted_to(self, totals: Mapping[str, np.ndarray]) -> Self:
+        return dataclasses.replace(self, priors={**self.priors, **fitted_priors(totals)})
 
     def reads(self, key: Key) -> None:
         return None

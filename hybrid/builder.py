@@ -17,7 +17,7 @@ from hybrid.attributes import attributes, fit_categories
 from hybrid.coordinates import Projection
 from hybrid.encoder import Embedded, TextEncoder
 from hybrid.errors import MatrixError, ParameterError
-from hybrid.id_vectors import TextVectors, text_parts
+from hybrid.id_vectors import TextVectors, text_vectors
 from hybrid.interest import GROUP as RECENT_INTEREST
 from hybrid.interest import RecentInterest
 from hybrid.match import match
@@ -176,12 +176,7 @@ class MatrixBuilder:
         """Give the encoder's vectors to the families of behaviour features that read them; ``texts`` are those of known ids by part."""
         behavior = self.evidence.behavior
         assert behavior is not None
-        roles = self.evidence.text
-        for part in text_parts(behavior, roles):
-            assert self.encoder is not None
-            column = behavior.log.columns_of((part,))[0]
-            known = (texts or {}).get(part)
-            self.id_vectors[part] = TextVectors(self.encoder, part, column, roles[part], self.device, known)
+        self.id_vectors = text_vectors(behavior, self.encoder, self.evidence.text, self.device, texts)
         behavior = behavior.with_text_vectors(self.id_vectors)
         self.evidence = dataclasses.replace(self.evidence, behavior=behavior)
 

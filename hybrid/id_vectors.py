@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import polars as pl
@@ -68,7 +68,23 @@ class TextVectors:
         return unit(self._encoder.encode(text, role=self.role, device=self._device))
 
 
-def text_parts(behavior: BehaviorFeatures, roles: Iterable[str]) -> list[str]:
+def text_vectors(
+    behavior: BehaviorFeatures,
+    encoder: TextEncoder | None,
+    roles: Mapping[str, tuple[str, ...]],
+    device: str,
+    texts: Mapping[str, pl.DataFrame] | None = None,
+) -> dict[str, TextVectors]:
+    """What ``vectors="text"`` stands for in fitted features, by part: of the text role of that name, with the texts known so far."""
+    vectors = {}
+    for part in _text_parts(behavior, roles):
+        assert encoder is not None  # where there are roles there is an encoder
+        column = behavior.log.columns_of((part,))[0]
+        vectors[part] = TextVectors(encoder, part, column, roles[part], device, (texts or {}).get(part))
+    return vectors
+
+
+def _text_parts(behavior: BehaviorFeatures, roles: Iterable[str]) -> list[str]:
     """The key parts whose text vectors some family reads, each once; ParameterError for one that is no text role."""
     parts = dict.fromkeys(
         family.part

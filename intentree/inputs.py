@@ -12,6 +12,8 @@ import polars as pl
 from features import BehaviorFeatures, EventLog
 from features.frames import closest
 from hybrid import EmbeddingStore, HybridClassifier, TextEncoder
+from hybrid.id_vectors import text_vectors
+from hybrid.texts import role_columns
 from intentree.config import Config
 from intentree.errors import ConfigError, TableError
 from intentree.tables import read_table
@@ -85,6 +87,18 @@ def declared_behavior(config: Config) -> BehaviorFeatures | None:
     assert config.events is not None
     log = EventLog(**{name: value for name, value in config.events.items() if name != "path"})
     return BehaviorFeatures(log, **config.behavior)
+
+
+def with_declared_vectors(
+    config: Config, behavior: BehaviorFeatures, frames: Sequence[pl.DataFrame]
+) -> BehaviorFeatures:
+    """Fitted features with the vectors of `[encoder]` where a family is declared with "text"; ``frames`` tell the texts of ids."""
+    roles = role_columns((config.model or {}).get("text") or {})
+    vectors = text_vectors(behavior, declared_encoder(config) if roles else None, roles, "cpu")
+    for one in vectors.values():
+        for frame in frames:
+            one.learn(frame, "rows")
+    return behavior.with_text_vectors(vectors) if vectors else behavior
 
 
 def declared_encoder(config: Config) -> TextEncoder:

@@ -414,3 +414,20 @@ def test_a_log_that_begins_after_every_example_is_warned_of():
         warnings.simplefilter("error")
         fitted.transform(small_log())
         fitted.live().features(small_log().drop("ts"), now=START - timedelta(days=1))
+
+
+def test_keys_of_many_parts_are_told_apart_whatever_the_product_of_their_sizes():
+    rng = np.random.default_rng(0)
+    n = 3_000
+    parts = [f"part_{i}" for i in range(6)]  # 3,000 distinct values each: the product is beyond 64 bits
+    log = pl.DataFrame({name: rng.permutation(n) for name in parts}).with_columns(
+        pl.Series("ts", [START + timedelta(seconds=i) for i in range(n)])
+    )
+    twice = pl.concat([log, log.with_columns(pl.col("ts") + pl.duration(days=1))])
+    fitted = BehaviorFeatures(EventLog(timestamp="ts"), [tuple(parts)], ["all"]).fit(twice)
+    later = log.with_columns(pl.col("ts") + pl.duration(days=2))
+    counts = f"{'_x_'.join(parts)}__event__all"
+    assert fitted.transform(twice)[counts].to_list() == [0] * n + [1] * n
+    assert fitted.transform(later)[counts].to_list() == [2] * n
+    mixed = later.with_columns(pl.col(parts[-1]).reverse())
+    assert fitted.transform(mixed)[counts].sum() == 0

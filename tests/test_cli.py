@@ -178,6 +178,17 @@ def test_an_audit_ends_with_code_1_on_evidence(folder: Path) -> None:
     assert read(folder, "features").height == 903
 
 
+def test_features_out_of_core_are_the_same(folder: Path) -> None:
+    ran("features", folder / "study.toml")
+    printed = ran("features", folder / "study.toml", "--out-of-core")
+    assert printed == f"features of 3 files: {folder / 'features'}\n"
+    parts = [pl.read_parquet(folder / "features" / f"{split}.parquet") for split in ("train", "valid", "test")]
+    assert_frame_equal(pl.concat(parts), read(folder, "features").drop("split"))
+    refused = intentree("features", folder / "study.toml", "--out-of-core", "--output", folder / "train.parquet")
+    assert refused.exit_code == 2
+    assert "train.parquet is a file; with --out-of-core name a folder" in refused.stderr
+
+
 @pytest.mark.parametrize("ending", ["csv", "ndjson"])
 def test_text_files_give_the_features_of_parquet_files(folder: Path, ending: str) -> None:
     ran("features", folder / "study.toml")
