@@ -8,10 +8,11 @@ from pathlib import Path
 
 import polars as pl
 from markupsafe import Markup
+from sklearn.metrics import roc_auc_score
 
-from features import EventLog, interest_migration
+from features import BackoffRates, BehaviorFeatures, EventLog, Rhythm, interest_migration
 from hybrid.charts import WIDTH, Bar, Series, bar_chart, line_chart
-from intentree.completejourney import purchase_task
+from intentree.completejourney import HORIZON, purchase_task
 
 IMAGES = Path(__file__).parent / "images"
 CHARTS = Path(__file__).parent.parent / "hybrid" / "templates" / "page.css"
@@ -49,6 +50,88 @@ def interest_migration_picture() -> str:
     return beside([turned, thanks])
 
 
+def backoff_picture() -> str:
+    """What smoothing and back-off say of pairs with few trials, and what the households then did."""
+    task = purchase_task(households=150)
+    shown = task.train.select("household_id", "product_type", "category", "timestamp", event=pl.lit("candidate"))
+    bought = task.train.filter("bought").select(
+        "household_id", "product_type", "category", pl.col("timestamp") + HORIZON, event=pl.lit("bought")
+    )
+    rate = {"rate": ("bought", "candidate")}
+    pair = ("user", "item")
+    chain = [pair, ("user", "category"), "user", "all"]
+    declared = BehaviorFeatures(
+        EventLog(user="household_id", item="product_type", event="event", timestamp="timestamp"),
+        keys=[pair],
+        windows=["all"],
+        rates=rate,
+        recency=False,
+        gap=False,
+        families=[BackoffRates(chain=chain)],
+    )
+    features = declared.fit(pl.concat([shown, bought])).transform(task.test)
+    trials = features["user_x_item__candidate__all"]
+    lines = pl.DataFrame(
+        {
+            "trials": trials.clip(0, 6),
+            "bought": task.test["bought"].cast(pl.Float64),
+            "smoothed alone": features["user_x_item__rate__all"],
+            "with back-off": features["user_x_item__rate_backoff__all"],
+        }
+    )
+    by_trials = lines.group_by("trials").agg(pl.all().mean()).sort("trials")
+    marks = {"bought": "points", "smoothed alone": "line", "with back-off": "line"}
+    level = line_chart(
+        [
+            Series(name, by_trials["trials"].to_list(), (100 * by_trials[name]).to_list(), mark=mark)
+            for name, mark in marks.items()
+        ],
+        title="Bought within a week, of pairs ...",
+        x_label="times a candidate before (6: or more)",
+        y_label="per cent",
+        height=316,
+    )
+    new = trials.to_numpy() == 0
+    order = [
+        Bar(name, roc_auc_score(lines["bought"].to_numpy()[new], lines[name].to_numpy()[new]))
+        for name in ("smoothed alone", "with back-off")
+    ]
+    return beside([level, bar_chart(order, title="ROC AUC among pairs never seen")])
+
+
+def rhythm_picture() -> str:
+    """How likely a household buys a type again, by how due it is and by whether today is its day."""
+    task = purchase_task(households=150)
+    log = EventLog(user="household_id", item="product_type", event="event", timestamp="timestamp")
+    families = [Rhythm(keys=[("user", "item"), "user"])]
+    declared = BehaviorFeatures(
+        log, keys=[("user", "item")], windows=["all"], recency=False, gap=False, families=families
+    )
+    features = declared.fit(task.events).transform(task.test)
+    regular = features["user_x_item__purchase__all"] >= 5
+    due = features["user_x_item__due__purchase"]
+    binned = pl.DataFrame({"due": (due / 0.25).floor() * 0.25 + 0.125, "bought": task.test["bought"]}).filter(
+        regular & (due < 4)
+    )
+    line = binned.group_by("due").agg(pl.col("bought").mean(), pl.len()).sort("due")
+    bought = line_chart(
+        [Series("bought", line["due"].to_list(), (100 * line["bought"]).to_list(), mark="line")],
+        title="Bought again within a week",
+        x_label="time since the last, in mean gaps (1: due)",
+        y_label="per cent",
+        height=316,
+    )
+    moments = task.events.filter(pl.col("household_id").is_in(task.test["household_id"].unique().implode()))
+    visits = moments.unique(["household_id", "timestamp"], maintain_order=True)
+    at_visit = declared.transform(visits)["user__purchase_weekday_share__all"]
+    away = declared.transform(visits.with_columns(pl.col("timestamp") + timedelta(days=3)))
+    bars = [
+        Bar("on the day of a visit", float(at_visit.mean() or 0)),
+        Bar("three days after", float(away["user__purchase_weekday_share__all"].mean() or 0)),
+    ]
+    return beside([bought, bar_chart(bars, title="Visits on that weekday (1: no habit)")])
+
+
 def beside(charts: list[Markup]) -> str:
     """Charts side by side as one SVG file, with the report's colours, light or dark as the reader's system is."""
     rules = CHARTS.read_text("utf-8").split("\n")
@@ -74,7 +157,11 @@ def _colours(rules: list[str]) -> list[str]:
     return rules[:end]
 
 
-PICTURES = {"interest-migration": interest_migration_picture}
+PICTURES = {
+    "interest-migration": interest_migration_picture,
+    "rates-with-back-off": backoff_picture,
+    "rhythm": rhythm_picture,
+}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or PICTURES:

@@ -1,11 +1,12 @@
 """Which item does this search want? Text alone, behaviour alone, and both, on a real search log.
 
-    python examples/search_intent.py FOLDER
+    python examples/search_intent.py FOLDER [--ablation]
 
 FOLDER holds search_clicks.parquet (user, query, sku, title, query_time, click_time) and search_candidates.parquet (search, user,
 query, query_time, sku, title, label): candidates of each search, one of them clicked. Train on searches of 1 to 25 September 2011,
 test on those from 26 September. Prints mean average precision at 5 over all test searches; a search whose candidates lack the
-clicked item counts 0. Behaviour is counted by the query's words in lower case, so that "Halo 3" and "halo-3" are one query.
+clicked item counts 0. Behaviour is counted by the query's words in lower case, so that "Halo 3" and "halo-3" are one query; what
+similar queries led to is part of it. With --ablation, behaviour and both are fitted again without each family of features.
 """
 
 from __future__ import annotations
@@ -17,42 +18,63 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from features import BehaviorFeatures, EventLog
-from hybrid import HybridClassifier
+from features import BehaviorFeatures, Decay, EventLog, Family, Share, Similar
+from hybrid import HybridClassifier, TextEncoder
 
 TEST_FROM = datetime(2011, 9, 26)
+WINDOWS = ["1d", "7d", "30d", "all"]
+LOG = EventLog(user="user", item="sku", query="words", event="event", timestamp="time")
+PAIR = ("query", "item")
+FAMILIES: dict[str, Family] = {
+    "similar queries": Similar(keys=["query", PAIR], vectors=TextEncoder(), min_similarity=0.4, power=3),
+    "shares": Share(keys=[PAIR]),
+    "decay": Decay(keys=["item", PAIR], half_lives=["6h", "2d"]),
+}
+TEXT = {"query": "query", "item": "title"}
+SETTINGS = {
+    "booster": "lightgbm",
+    "max_depth": 5,
+    "min_child_weight": 5,
+    "subsample": 0.8,
+    "colsample": 0.5,
+    "reg_lambda": 5,
+}
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, ablation: bool) -> None:
+    clicks, train, test = searches(folder)
+    rows = {
+        "behaviour alone": HybridClassifier(behavior=behavior(), **SETTINGS),
+        "text alone": HybridClassifier(text=TEXT, **SETTINGS),
+        "both": HybridClassifier(text=TEXT, behavior=behavior(), **SETTINGS),
+    }
+    if ablation:
+        for name in FAMILIES:
+            rows[f"behaviour, no {name}"] = HybridClassifier(behavior=behavior(name), **SETTINGS)
+            rows[f"both, no {name}"] = HybridClassifier(text=TEXT, behavior=behavior(name), **SETTINGS)
+    for name, model in rows.items():
+        model.fit(train, train["label"], events=clicks if model.behavior else None, groups=train["search"])
+        print(f"{name:30} {map_at_5(test, model.predict_proba(test)[:, 1]):.3f}", flush=True)
+
+
+def searches(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Clicks, and the candidates of the searches to train and to test on."""
     clicks = (
         pl.read_parquet(folder / "search_clicks.parquet")
         .rename({"click_time": "time"})
         .with_columns(event=pl.lit("click"))
     )
-    searches = pl.read_parquet(folder / "search_candidates.parquet").rename({"query_time": "time"})
+    candidates = pl.read_parquet(folder / "search_candidates.parquet").rename({"query_time": "time"})
     normal = pl.col("query").str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars()
-    clicks, searches = clicks.with_columns(words=normal), searches.with_columns(words=normal)
-    train, test = searches.filter(pl.col("time") < TEST_FROM), searches.filter(pl.col("time") >= TEST_FROM)
+    clicks, candidates = clicks.with_columns(words=normal), candidates.with_columns(words=normal)
+    test = pl.col("time") >= TEST_FROM
+    return clicks, candidates.filter(~test), candidates.filter(test)
 
-    log = EventLog(item="sku", query="words", event="event", timestamp="time")
-    behavior = BehaviorFeatures(log, keys=["item", "query", ("query", "item")], windows=["1d", "7d", "30d", "all"])
-    text = {"query": "query", "item": "title"}
-    settings = {
-        "booster": "lightgbm",
-        "max_depth": 5,
-        "min_child_weight": 5,
-        "subsample": 0.8,
-        "colsample": 0.5,
-        "reg_lambda": 5,
-    }
-    models = {
-        "behaviour alone": HybridClassifier(behavior=behavior, **settings),
-        "text alone": HybridClassifier(text=text, **settings),
-        "both": HybridClassifier(text=text, behavior=behavior, **settings),
-    }
-    for name, model in models.items():
-        model.fit(train, train["label"], events=clicks if model.behavior else None, groups=train["search"])
-        print(f"{name:16} {map_at_5(test, model.predict_proba(test)[:, 1]):.3f}", flush=True)
+
+def behavior(without: str | None = None) -> BehaviorFeatures:
+    """Clicks of the item, the query, the pair and the user, less one family."""
+    families = [family for name, family in FAMILIES.items() if name != without]
+    return BehaviorFeatures(LOG, ["item", "query", PAIR, ("user", "item"), "user"], WINDOWS, families=families)
 
 
 def map_at_5(searches: pl.DataFrame, score: np.ndarray) -> float:
@@ -65,6 +87,7 @@ def map_at_5(searches: pl.DataFrame, score: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    arguments = [argument for argument in sys.argv[1:] if argument != "--ablation"]
+    if len(arguments) != 1:
         sys.exit(__doc__)
-    main(Path(sys.argv[1]))
+    main(Path(arguments[0]), "--ablation" in sys.argv)

@@ -249,6 +249,8 @@ class _Job:
         for path, part in self.events.parts(self.batch_rows, None if needed is None else list(dict.fromkeys(needed))):
             try:
                 log = kept.read(_with_twins(part) if twins else part, [*keys, *(_TWINS if twins else ())], values)
+                for family in self.behavior.families_:
+                    family.check_log(log)
             except (ValueError, pl.exceptions.PolarsError) as error:
                 raise _in_file(error, path) from error
             # A kind that is not counted becomes null, and goes.

@@ -16,7 +16,7 @@ from features.history import Batch, History
 from features.timeline import Timeline
 from features.windowed import SpanFamily
 
-METHODS = ("moments", "likelihood")
+METHODS = ("likelihood", "moments")
 MEAN_BOUNDS = (1e-6, 1 - 1e-6)
 STRENGTH_BOUNDS = (1e-2, 1e6)
 
@@ -54,7 +54,7 @@ class BetaPrior:
         return (successes + self.alpha) / (trials + self.strength)
 
     @classmethod
-    def fit(cls, successes: np.ndarray, trials: np.ndarray, method: str = "moments") -> BetaPrior:
+    def fit(cls, successes: np.ndarray, trials: np.ndarray, method: str = "likelihood") -> BetaPrior:
         """Fit to the totals of keys.
 
         By moments, the mean is the rate of all trials together and the overdispersion of the beta-binomial is Kleinman's estimator with
@@ -67,7 +67,7 @@ class BetaPrior:
         ----------
         successes, trials : numpy.ndarray of shape (n_keys,)
             Successes beyond the trials of a key (a click without an impression) are cut to the trials.
-        method : {"moments", "likelihood"}, default "moments"
+        method : {"likelihood", "moments"}, default "likelihood"
         """
         checked_method("method", method)
         tried = trials > 0
@@ -100,7 +100,7 @@ class Rates(SpanFamily):
         Default: those of the ``BehaviorFeatures``.
     priors : mapping from ``{key}__{rate}`` to BetaPrior, optional
         Default: fitted to the totals of the keys in the log.
-    fit : {"moments", "likelihood"}, default "moments"
+    fit : {"likelihood", "moments"}, default "likelihood"
         How those are fitted (``BetaPrior.fit``).
     """
 
@@ -108,7 +108,7 @@ class Rates(SpanFamily):
 
     rates: Mapping[str, Sequence[str]] | None = None
     priors: Mapping[str, BetaPrior] = field(default_factory=dict)
-    fit: str = "moments"
+    fit: str = "likelihood"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -164,6 +164,6 @@ def totals(timeline: Timeline, success: str, trial: str) -> tuple[np.ndarray, np
     return successes, trials
 
 
-def fitted_priors(totals: Mapping[str, np.ndarray], method: str = "moments") -> dict[str, BetaPrior]:
+def fitted_priors(totals: Mapping[str, np.ndarray], method: str = "likelihood") -> dict[str, BetaPrior]:
     """The prior of each of ``rate_totals``."""
     return {name: BetaPrior.fit(counts[:, 0], counts[:, 1], method) for name, counts in totals.items()}

@@ -17,7 +17,7 @@ from features.history import Batch, History
 from features.neighbors import ROUNDING, NeighborIndex
 from features.rates import BetaPrior, fitted_priors, rate_totals
 from features.timeline import Moments, Standing, Timeline
-from features.vectors import VectorFamily
+from features.vectors import IdVectors, VectorFamily
 from features.window import Window
 from features.windowed import WindowedFamily
 
@@ -132,15 +132,32 @@ class Similar(WindowedFamily, VectorFamily):
         found: _Neighborhoods = batch.kept[place]
         return found
 
-    def index(self, history: History) -> NeighborIndex:
-        """The neighbour index over the part's values in a log, made once."""
+    def known(self, history: History) -> _Known:
+        """The part's values in a log, with the index over their vectors; made once."""
         source, timeline = self.source(history.vectors), history.timeline((self.part,))
         place = (Similar, id(source), self.exact_up_to)
         if place not in timeline.kept:
-            vectors = source.of(timeline.keys.to_series())
-            timeline.kept[place] = source, NeighborIndex(vectors, self.exact_up_to)  # the source too: it keeps its id
-        index: NeighborIndex = timeline.kept[place][1]
-        return index
+            # In the order of first appearance, so that a log that ends earlier knows the first of them, in the same order.
+            keys = timeline.keys.to_series()
+            order = pl.DataFrame([keys.alias("key"), pl.Series("first", timeline.first_times)]).with_row_index("code")
+            codes = order.sort("first", "key")["code"].to_numpy().astype(np.int64)
+            index = NeighborIndex(source.of(keys.gather(codes)), self.exact_up_to)
+            timeline.kept[place] = _Known(source, index, codes, timeline.first_times[codes])
+        known: _Known = timeline.kept[place]
+        return known
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """Values of a part in the order of their first events: an index of their vectors, their codes, and the times of those events.
+
+    ``source`` is kept so that no other object gets its id.
+    """
+
+    source: IdVectors
+    index: NeighborIndex
+    codes: np.ndarray
+    first_times: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +237,8 @@ def _nearest_seen(
     Most find theirs among the candidates that are near at any time. Where later keys fill that list, it is no list of the keys of that
     time, and those are searched themselves: else keys of the future would push out the past's.
     """
-    index, first_times = family.index(history), history.timeline((family.part,)).first_times
+    known = family.known(history)
+    index, first_times = known.index, known.first_times
     n, floor = family.n_neighbors, max(family.min_similarity, 1e-6)
     lists = index.search(vectors, _CANDIDATES * n, floor)
     lengths = np.diff(lists.starts)
@@ -236,7 +254,7 @@ def _nearest_seen(
         members.append(member[nearest])
         ats.append(at[nearest])
     member, at = np.concatenate(members), np.concatenate(ats)
-    code, cosine = lists.places[at], lists.similarity[at]
+    near, cosine = lists.places[at], lists.similarity[at]
 
     found = np.bincount(member, minlength=len(time))
     weakest = np.full(len(time), -np.inf)
@@ -246,14 +264,13 @@ def _nearest_seen(
     edge[full] = lists.similarity[lists.starts[target[full] + 1] - 1]
     short = np.flatnonzero(full & ((found < n) | (weakest <= edge + ROUNDING)))
     if not len(short):
-        return member, code, cosine
-    # Codes are numbered by first appearance, so the keys seen before a time are the first so many.
+        return member, known.codes[near], cosine
     again = index.search_first(vectors[target[short]], np.searchsorted(first_times, time[short], side="left"), n, floor)
     kept = ~np.isin(member, short)
     member = np.concatenate([member[kept], np.repeat(short, np.diff(again.starts))])
     order = np.argsort(member, kind="stable")
-    code, cosine = np.concatenate([code[kept], again.places]), np.concatenate([cosine[kept], again.similarity])
-    return member[order], code[order], cosine[order]
+    near, cosine = np.concatenate([near[kept], again.places]), np.concatenate([cosine[kept], again.similarity])
+    return member[order], known.codes[near[order]], cosine[order]
 
 
 @dataclass(frozen=True, eq=False)
