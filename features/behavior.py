@@ -176,6 +176,15 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         keys = [*self._keys(), *(as_key(key) for family in self.families_ for key in family.keys or ())]
         return [(key, family) for key in dict.fromkeys(keys) for family in self.families_ if key in (family.keys or ())]
 
+    def open_plan(self) -> list[tuple[Key, Family]]:
+        """Each key with each family that describes it as far as the declaration tells, before a log is seen."""
+        return [
+            (key, family)
+            for family in self._open_families()
+            for key in (self._keys() if family.keys is None else map(as_key, family.keys))
+            if family.describes(key)
+        ]
+
     @property
     def priors_(self) -> dict[str, BetaPrior]:
         """The prior of each rate by ``{key}__{rate}``."""

@@ -26,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner, Result
 
 import hybrid
-from features import BehaviorFeatures, EventLog
+from features import BehaviorFeatures, Decay, EventLog, Similar
 from hybrid import EmbeddingStore, HybridClassifier, TextEncoder
 from intentree.cli import app
 from intentree.config import Examples, Output
@@ -155,6 +155,38 @@ def test_features_are_those_of_the_api_beside_ids_and_labels(folder: Path) -> No
     )
     assert_frame_equal(written.drop("split"), expected)
     assert written["split"].to_list() == np.repeat(splits, 300).tolist()
+
+
+def test_families_are_tables_of_their_options_and_read_the_declared_encoder(folder: Path) -> None:
+    study = folder / "study.toml"
+    families = """families = [
+      { family = "decay", half_lives = ["1d"] },
+      { family = "similar", part = "item", keys = ["item"], min_similarity = 0.1 },
+    ]"""
+    text = STUDY.replace("[model]", f'{families}\n[model]\ntext = {{ item = "title" }}')
+    for split in ("train", "valid", "test"):
+        titles = pl.col("item_id").replace_strict(list(range(10)), [f"{c} shoe" for c in "abcdefghij"])
+        read(folder, split).with_columns(title=titles).write_parquet(folder / f"{split}.parquet")
+    study.write_text(text)
+    ran("features", study)
+    written = read(folder, "features")
+    rows = pl.concat([read(folder, split) for split in ("train", "valid", "test")])
+    ids = rows.unique("item_id", maintain_order=True)
+    table = pl.DataFrame({"id": ids["item_id"], "vector": TextEncoder().encode(ids["title"]).tolist()})
+    declared = BehaviorFeatures(
+        behavior().log,
+        ["user", ("user", "item")],
+        ["7d", "all"],
+        families=[Decay(half_lives=["1d"]), Similar(part="item", keys=["item"], min_similarity=0.1, vectors=table)],
+    )
+    expected = declared.fit(events_of(folder)).transform(rows)
+    for name in ("user__buy_decayed__1d", "item__similar_buy__all"):
+        assert written[name].to_list() == pytest.approx(expected[name].to_list(), rel=1e-5)
+    ran("fit", study)
+    study.write_text(text.replace("half_lives", "half_life"))
+    refused = intentree("features", study)
+    assert refused.exit_code == 2
+    assert "the family 'decay' has no option 'half_life'; did you mean 'half_lives'?" in refused.stderr
 
 
 def test_an_audit_passes_and_changes_nothing_that_is_written(folder: Path) -> None:

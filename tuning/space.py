@@ -168,8 +168,7 @@ def groups(model: HybridClassifier) -> list[str]:
     if len(roles) > 1:
         found.append(TEXT_MATCH)
     if model.behavior is not None:
-        keys = [(key,) if isinstance(key, str) else tuple(key) for key in model.behavior.keys]
-        found += [behavior_group(BehaviorColumn("", key, "")) for key in keys]
+        found += [behavior_group(BehaviorColumn("", key, family.name)) for key, family in model.behavior.open_plan()]
         if model.recent_interest:
             found.append(RECENT_INTEREST)
     if model.categorical or model.numeric:
