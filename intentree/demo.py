@@ -91,15 +91,18 @@ def demo(
 
 
 def _model(task: PurchaseTask, seed: int, device: str) -> HybridClassifier:
-    from features import BehaviorFeatures, EventLog
+    from features import BehaviorFeatures, Decay, EventLog, Rhythm
     from hybrid import HybridClassifier
 
     log = EventLog(user="household_id", item="product_type", session="basket_id", event="event", timestamp="timestamp")
+    pairs = [("user", "item"), ("user", "category")]
     behavior = BehaviorFeatures(
         log,
         keys=["user", "item", "category", ("user", "item"), ("user", "category"), ("user", "department")],
         windows=["7d", "30d", "90d", "all"],
         distinct=["user", "item", "category", "session"],
+        # The two that gained on the cut-offs of the search, if little; shares, trends, interest, profiles and similar households did not.
+        families=[Decay(keys=pairs, half_lives=["7d", "30d", "90d"]), Rhythm(keys=pairs)],
     )
     return HybridClassifier(
         text={"query": "basket", "item": ["product_type", "category", "department"]},
