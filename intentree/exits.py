@@ -5,14 +5,11 @@ Exit codes: 0 done, 1 evidence of a leak (`features --audit`), 2 a mistake in th
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import typer
@@ -45,26 +42,6 @@ class Verbs(TyperGroup):
                 traceback.print_exception(error)
             _say(_message(error))
             raise typer.Exit(MISTAKE) from None
-
-
-@contextmanager
-def noticed_ctrl_c() -> Iterator[list[bool]]:
-    """Give a list that Ctrl-C adds to, for work that ends well when it is interrupted; Ctrl-C still interrupts it."""
-    noticed: list[bool] = []
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield noticed
-        return
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        noticed.append(True)
-        before(number, frame)
-
-    signal.signal(signal.SIGINT, handler)
-    try:
-        yield noticed
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _is_mistake(error: Exception) -> bool:

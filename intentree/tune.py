@@ -33,7 +33,6 @@ def tune(
     config = read_config(study)
     import warnings
 
-    from intentree.exits import noticed_ctrl_c
     from intentree.inputs import declared_model, read_events, read_train
     from intentree.outputs import require_artifact_place, require_place
     from intentree.printing import print_lines
@@ -48,7 +47,7 @@ def tune(
     train = read_train(config)
     if train.weight is not None:
         warnings.warn("trials do not weigh examples: [examples] weight is not used by this verb", stacklevel=1)
-    with noticed_ctrl_c() as stopped, shown_progress() as progress:
+    with shown_progress() as progress:
         found = search(
             declared_model(config, train.y),
             train.frame,
@@ -61,7 +60,7 @@ def tune(
     found.report(page)
     _print_best(found)
     print_lines(f"study report: {page}")
-    if stopped:
+    if found.interrupted:
         raise KeyboardInterrupt
     if fit:
         with shown_progress() as progress:

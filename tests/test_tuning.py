@@ -519,6 +519,24 @@ def test_ctrl_c_in_a_trial_fails_that_trial_alone(monkeypatch: pytest.MonkeyPatc
         tuned(space={"max_depth": 9}, n_trials=100)
 
 
+def test_ctrl_c_waits_for_a_round_and_the_second_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, went_on = Plan.train, []
+
+    def interrupted(plan: Plan, fold_number: int, settings: Any, on_round: Any) -> Any:
+        if settings["max_depth"] == 9:
+            signal.raise_signal(signal.SIGINT)
+            went_on.append(True)
+            signal.raise_signal(signal.SIGINT)
+            went_on.append(False)
+        return train(plan, fold_number, settings, on_round)
+
+    monkeypatch.setattr(Plan, "train", interrupted)
+    with pytest.warns(UserWarning, match="interrupted"):
+        study = tuned(space={"max_depth": [6, 9]}, n_trials=100)
+    assert went_on == [True]
+    assert study.interrupted
+
+
 def test_when_every_trial_fails_the_first_error_is_raised_once(caplog: pytest.LogCaptureFixture) -> None:
     model = small(booster_params={"tree_method": "no such method"})
     with pytest.raises(StudyError, match=r"no trial finished, 3 failed; the first with XGBoostError") as raised:

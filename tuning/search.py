@@ -49,10 +49,17 @@ def search(
     n_workers: int,
     random_state: int,
     progress: Progress | None,
-) -> None:
+) -> bool:
     """Run trials; the model's own settings are the first trial of a new study, where they lie in the space.
 
+    Ctrl-C stops the trials at their next round, where nothing is half done; a second one interrupts at once.
+
     ``deadline``, of ``time.monotonic``, is looked at after each trial, so that one at least is run.
+
+    Returns
+    -------
+    bool
+        Whether it was interrupted.
 
     Raises
     ------
@@ -77,11 +84,13 @@ def search(
             done += 1
             if progress is not None:
                 progress("trials", done, n_trials)
+        if objective.interrupted.is_set():
+            raise KeyboardInterrupt
         if time.monotonic() > deadline:
             record.stop()
 
     try:
-        with _all_threads_interrupted(objective.interrupted):
+        with _noticed(objective.interrupted):
             # Optuna 5.0 over SQLite hands a queued trial to two threads that ask at once, so queued ones have no company.
             queued = min(len(record.get_trials(deepcopy=False, states=(TrialState.WAITING,))), n_trials)
             for trials, workers in ((queued, 1), (n_trials - queued, n_workers)):
@@ -94,10 +103,11 @@ def search(
             raise
         message = f"interrupted after {done} of {n_trials} trials; the study has {n_finished(record)} finished ones"
         warnings.warn(message, UserWarning, stacklevel=3)
-        return
+        return True
     error = objective.first_error
     if not n_finished(record) and error is not None:
         raise StudyError(f"no trial finished, {done} failed; the first with {type(error).__name__}: {error}") from error
+    return False
 
 
 def n_finished(record: optuna.Study) -> int:
@@ -117,16 +127,21 @@ def quiet_optuna() -> Iterator[None]:
 
 
 @contextmanager
-def _all_threads_interrupted(interrupted: threading.Event) -> Iterator[None]:
-    """Tell every thread of a Ctrl-C: Python raises it in the main thread alone, which then waits for the others' trials."""
+def _noticed(interrupted: threading.Event) -> Iterator[None]:
+    """Note a Ctrl-C for all threads to look at, and let a second one do what it would have done.
+
+    Python would raise it wherever the main thread happens to be: in the midst of a statement to the database, or of a matrix that
+    XGBoost is reading, which then complain of it.
+    """
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield
         return
 
     def handler(number: int, frame: FrameType | None) -> None:
+        if interrupted.is_set():
+            before(number, frame)
         interrupted.set()
-        before(number, frame)
 
     signal.signal(signal.SIGINT, handler)
     try:

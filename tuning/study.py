@@ -45,11 +45,14 @@ class Study:
     task : Task
         Examples, labels, folds and metric.
     space : SearchSpace
+    interrupted : bool
+        Whether Ctrl-C ended the trials of this call.
     """
 
     optuna_study: optuna.Study
     task: Task
     space: SearchSpace
+    interrupted: bool = False
 
     def __repr__(self) -> str:
         found = f"best {self.task.metric.name} {self.best_value:.6g} in trial {self.best_trial.number}"
@@ -207,10 +210,11 @@ def tune(
             fingerprint=task.fingerprint(searched),
             pruner=median_pruner(task.model.n_estimators),
         )
+        interrupted = False
         if n_trials:
             plan = Plan.build(task, searched, n_workers=n_workers, progress=progress)
             with storage_errors(storage):
-                search(
+                interrupted = search(
                     record,
                     plan,
                     searched,
@@ -222,7 +226,7 @@ def tune(
                 )
     if not n_finished(record):
         raise StudyError(f"the study {study_name!r} has no finished trial")
-    return Study(record, task, searched)
+    return Study(record, task, searched, interrupted)
 
 
 def _parameter(trial: FrozenTrial, name: str) -> Any:
