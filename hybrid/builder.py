@@ -177,8 +177,9 @@ class MatrixBuilder:
         behavior = self.evidence.behavior
         assert behavior is not None
         self.id_vectors = text_vectors(behavior, self.encoder, self.evidence.text, self.device, texts)
-        behavior = behavior.with_text_vectors(self.id_vectors)
-        self.evidence = dataclasses.replace(self.evidence, behavior=behavior)
+        if self.id_vectors:  # else the timelines that fitting made are kept
+            behavior = behavior.with_text_vectors(self.id_vectors)
+            self.evidence = dataclasses.replace(self.evidence, behavior=behavior)
 
     def _texts(self, examples: pl.DataFrame) -> dict[str, pl.Series]:
         return {role: role_text(examples, columns, "examples") for role, columns in self.evidence.text.items()}
