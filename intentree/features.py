@@ -48,6 +48,10 @@ def features(
     from intentree.printing import print_lines
     from intentree.progress import shown_progress
 
+    if audit and out_of_core:
+        raise ConfigError(
+            "--audit needs log and examples in memory; run it without --out-of-core, on a sample of the files"
+        )
     config.require("examples", "behavior")
     target = output or config.output.features
     behavior = declared_behavior(config)

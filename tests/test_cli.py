@@ -197,6 +197,12 @@ def test_an_audit_passes_and_changes_nothing_that_is_written(folder: Path) -> No
     assert sorted(folder.iterdir()) == files
 
 
+def test_an_audit_out_of_core_is_refused(folder: Path) -> None:
+    refused = intentree("features", folder / "study.toml", "--audit", "--out-of-core")
+    assert refused.exit_code == 2
+    assert "--audit needs log and examples in memory" in refused.stderr
+
+
 def test_an_audit_ends_with_code_1_on_evidence(folder: Path) -> None:
     train = read(folder, "train")
     pl.concat([read(folder, "test"), train[:3]]).write_parquet(folder / "test.parquet")
