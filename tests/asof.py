@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import strategies as st
 from logs import EVENT_SCHEMA, EVENTS, EXAMPLE_SCHEMA, event, example
+from polars.testing import assert_frame_equal
 
 from features import BehaviorFeatures, EventLog
 from features.families import FAMILIES
@@ -60,9 +61,16 @@ def assert_equal_to_walk(behavior, rows, examples, truth, schemas=(EVENT_SCHEMA,
             assert got[name][i] == close, (name, got[name][i], value)
     declaration = json.loads(json.dumps(fitted.declaration()))
     assert BehaviorFeatures.restore(declaration, fitted.log_).transform(frame).equals(got)
-    now = examples[0]["ts"]
-    live = fitted.with_log(fitted.read(log[: max(len(rows) // 2, 1)])).live()
-    for part in log[max(len(rows) // 2, 1) :].iter_slices(1):
+    half = max(len(rows) // 2, 1)
+    assert_live_equals_batch(fitted.with_log(fitted.read(log[:half])), log, frame, half)
+
+
+def assert_live_equals_batch(fitted, log, examples, cut, tolerance=0.0):
+    """Features fitted to the log's first ``cut`` rows and live ever since equal the batch over all, as of the first example's time."""
+    live = fitted.live()
+    for part in log[cut:].iter_slices(1):
         live.observe(part)
-    batch = fitted.transform(frame.with_columns(pl.lit(now).alias("ts")))
-    assert live.features(frame.drop("ts"), now=now).equals(batch)
+    now = examples["ts"][0]
+    got = live.features(examples.drop("ts"), now=now)
+    batch = fitted.transform(examples.with_columns(ts=pl.lit(now)), events=log)
+    assert_frame_equal(got, batch, check_exact=not tolerance, rel_tol=0, abs_tol=tolerance)

@@ -10,6 +10,7 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 import pytest
+from asof import assert_live_equals_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from logs import EVENT_SCHEMA, EVENTS, EXAMPLE_SCHEMA, START, event, example
@@ -93,14 +94,8 @@ def test_interest_equals_a_walk_over_the_log(rows, examples, windows):
 def test_live_interest_equals_the_batch(rows, examples, cut):
     log = pl.DataFrame(rows, schema=LOG_SCHEMA)
     cut = min(cut, len(rows) - 1)
-    fitted = interest(log[:cut])
-    live = fitted.live()
-    live.observe(log[cut:])
     candidates = pl.DataFrame(examples, schema=ASKED_SCHEMA)
-    batch = fitted.transform(candidates.with_columns(pl.lit(examples[0]["ts"]).alias("ts")), events=log)
-    got = live.features(candidates.drop("ts"), now=examples[0]["ts"])
-    for name in batch.columns:
-        np.testing.assert_allclose(got[name].to_numpy(), batch[name].to_numpy(), rtol=1e-9, atol=1e-9)
+    assert_live_equals_batch(interest(log[:cut]), log, candidates, cut, tolerance=1e-9)
 
 
 def large_log(n, rng):

@@ -9,6 +9,7 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 import pytest
+from asof import assert_live_equals_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from logs import EVENT_SCHEMA, EVENTS, EXAMPLE_SCHEMA, START, event, example
@@ -83,14 +84,8 @@ def test_profiles_equal_a_walk_over_the_log(rows, examples):
 def test_live_profiles_equal_the_batch(rows, examples, cut):
     log = pl.DataFrame(rows, schema=LOG_SCHEMA)
     cut = min(cut, len(rows) - 1)
-    fitted = profile(log[:cut], segments=2)
-    live = fitted.live()
-    live.observe(log[cut:])
     candidates = pl.DataFrame(examples, schema=ASKED_SCHEMA)
-    batch = fitted.transform(candidates.with_columns(pl.lit(examples[0]["ts"]).alias("ts")), events=log)
-    got = live.features(candidates.drop("ts"), now=examples[0]["ts"])
-    for name in batch.columns:
-        np.testing.assert_allclose(got[name].to_numpy(), batch[name].to_numpy(), rtol=1e-9, atol=1e-9)
+    assert_live_equals_batch(profile(log[:cut], segments=2), log, candidates, cut, tolerance=1e-9)
 
 
 def three_kinds_of_user():

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
+from asof import assert_live_equals_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from logs import EVENT_SCHEMA, EVENTS, EXAMPLE_SCHEMA, START, event, example
@@ -89,14 +90,8 @@ def test_recent_items_equal_a_walk_over_the_log(rows, examples, last, half_life,
 def test_live_recent_items_equal_the_batch(rows, examples, cut):
     log = pl.DataFrame(rows, schema=EVENT_SCHEMA)
     cut = min(cut, len(rows) - 1)
-    fitted = recent(log[:cut], chunks=(2, 2))
-    live = fitted.live()
-    live.observe(log[cut:])
     candidates = pl.DataFrame(examples, schema=EXAMPLE_SCHEMA)
-    batch = fitted.transform(candidates.with_columns(pl.lit(examples[0]["ts"]).alias("ts")), events=log)
-    got = live.features(candidates.drop("ts"), now=examples[0]["ts"])
-    for name in batch.columns:
-        np.testing.assert_allclose(got[name].to_numpy(), batch[name].to_numpy(), atol=1e-6)
+    assert_live_equals_batch(recent(log[:cut], chunks=(2, 2)), log, candidates, cut, tolerance=1e-6)
 
 
 def large_log(n, n_items, rng):

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 import pytest
+from asof import assert_live_equals_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from logs import EVENT_SCHEMA, EVENTS, EXAMPLE_SCHEMA, START, event, example
@@ -111,13 +112,8 @@ def test_live_rhythm_equals_the_batch(rows, examples, cut, merge_ties):
     log = pl.DataFrame(rows, schema=EVENT_SCHEMA).with_columns(utc)
     cut = min(cut, len(rows) - 1)
     fitted = behavior(zone="Europe/Berlin", merge_ties=merge_ties).fit(log[:cut])
-    live = fitted.live()
-    for part in log[cut:].iter_slices(1):
-        live.observe(part)
     candidates = pl.DataFrame(examples, schema=EXAMPLE_SCHEMA).with_columns(utc)
-    now = candidates["ts"][0]
-    batch = fitted.transform(candidates.with_columns(ts=pl.lit(now)), events=log)
-    assert live.features(candidates.drop("ts"), now=now).equals(batch)
+    assert_live_equals_batch(fitted, log, candidates, cut)
 
 
 def shopper(times, *, event="buy"):

@@ -9,6 +9,7 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 import pytest
+from asof import assert_live_equals_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from logs import EVENT_SCHEMA, EVENTS, EXAMPLE_SCHEMA, START, event, example
@@ -100,13 +101,7 @@ def test_live_sessions_equal_the_batch(rows, examples, cut, by_id):
     log = pl.DataFrame(rows, schema=SCHEMA)
     cut = min(cut, len(rows) - 1)
     fitted = behavior(**({"session": True} if by_id else {"gap": "1h"})).fit(log[:cut])
-    live = fitted.live()
-    for part in log[cut:].iter_slices(1):
-        live.observe(part)
-    candidates = pl.DataFrame(examples, schema=SCHEMA_ASKED)
-    now = examples[0]["ts"]
-    batch = fitted.transform(candidates.with_columns(pl.lit(now).alias("ts")), events=log)
-    assert live.features(candidates.drop("ts"), now=now).equals(batch)
+    assert_live_equals_batch(fitted, log, pl.DataFrame(examples, schema=SCHEMA_ASKED), cut)
 
 
 def minutes(*at, **columns):

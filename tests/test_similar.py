@@ -9,6 +9,7 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 import pytest
+from asof import assert_live_equals_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from logs import EVENT_SCHEMA, EVENTS, EXAMPLE_SCHEMA, START, event, example
@@ -79,13 +80,8 @@ def test_similar_keys_equal_a_walk_over_the_log(rows, examples):
 @given(rows=st.lists(event, min_size=2, max_size=25), examples=st.lists(example, min_size=1, max_size=5))
 def test_live_features_equal_the_batch(rows, examples):
     log = pl.DataFrame(rows, schema=EVENT_SCHEMA)
-    fitted = behavior().fit(log[: len(rows) // 2])
-    live = fitted.live()
-    for one in rows[len(rows) // 2 :]:
-        live.observe(pl.DataFrame([one], schema=EVENT_SCHEMA))
-    candidates, now = pl.DataFrame(examples, schema=EXAMPLE_SCHEMA), examples[0]["ts"]
-    batch = fitted.transform(candidates.with_columns(pl.lit(now).alias("ts")), events=log)
-    assert live.features(candidates.drop("ts"), now=now).equals(batch)
+    half = len(rows) // 2
+    assert_live_equals_batch(behavior().fit(log[:half]), log, pl.DataFrame(examples, schema=EXAMPLE_SCHEMA), half)
 
 
 def many(n_users: int, n: int, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
