@@ -33,7 +33,7 @@ def main(path: str) -> None:
     model = HybridClassifier(
         text={"query": "text"},
         encoder=encoder,
-        coordinates=64,
+        text_channels={"coordinates": 64},
         n_estimators=60,
         learning_rate=0.2,
         max_depth=3,

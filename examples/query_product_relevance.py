@@ -24,7 +24,7 @@ def main(path: str) -> None:
         train, test = pairs.filter(pl.col("fold") != fold), pairs.filter(pl.col("fold") == fold)
         model = HybridClassifier(
             text={"query": "query", "title": "title", "description": "description"},
-            coordinates=48,
+            text_channels={"coordinates": 48},
             n_estimators=250,
             learning_rate=0.05,
             max_depth=5,

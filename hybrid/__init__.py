@@ -3,6 +3,7 @@
 from hybrid.artifact import load
 from hybrid.boosters import Booster, TreeParameters
 from hybrid.builder import MatrixBuilder
+from hybrid.channels import Coordinates
 from hybrid.classifier import HybridClassifier
 from hybrid.encoder import TextEncoder
 from hybrid.errors import (
@@ -14,7 +15,9 @@ from hybrid.errors import (
     ParameterError,
     ScoringError,
     StoreError,
+    TrainingError,
 )
+from hybrid.head import TextHead
 from hybrid.matrix import Column, FeatureMatrix
 from hybrid.report import ImportanceReport
 from hybrid.scoring import score_parquet
@@ -24,6 +27,7 @@ __all__ = [
     "ArtifactError",
     "Booster",
     "Column",
+    "Coordinates",
     "DeviceError",
     "EmbeddingStore",
     "EncoderError",
@@ -37,6 +41,8 @@ __all__ = [
     "ScoringError",
     "StoreError",
     "TextEncoder",
+    "TextHead",
+    "TrainingError",
     "TreeParameters",
     "load",
     "score_parquet",

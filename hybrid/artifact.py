@@ -2,6 +2,7 @@
 
     manifest.json            format, versions, parameters, columns, SHA-256 of every file and of the manifest itself
     model.ubj or model.txt   the trees
+    head.safetensors         the text head and its word vectors, if there is one
     projections.safetensors  mean and components of each role's coordinates
     categories.parquet       known values of the categorical columns
     behavior_log.parquet     the fitted event log
@@ -30,17 +31,20 @@ from safetensors.torch import load_file, save_file
 from features import BehaviorFeatures
 from features.vectors import EncodedIds, VectorFamily, VectorTable
 from hybrid.boosters import booster_class
+from hybrid.channels import plain
 from hybrid.coordinates import Projection
 from hybrid.device import resolve_device
 from hybrid.encoder import TextEncoder
 from hybrid.errors import ArtifactError, ParameterError
+from hybrid.head import FittedHead
+from hybrid.head.choice import HeadChoice
 from hybrid.interest import RecentInterest
 from hybrid.matrix import Column
 
 if TYPE_CHECKING:
     from hybrid.classifier import HybridClassifier
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 _PACKAGES = ("intentree", "numpy", "polars", "torch", "sentence-transformers", "xgboost", "lightgbm", "scikit-learn")
 
@@ -146,9 +150,13 @@ def load(folder: str | Path, *, encoder: Any = None, device: str = "auto") -> Hy
         for role in builder.evidence.text
         if f"{role}/mean" in projections
     }
-    if builder.evidence.recent_interest:
-        log = pl.read_parquet(folder / "interest_log.parquet")
-        builder.interest = RecentInterest(log, builder.evidence.recent_interest)
+    n_events = builder.evidence.channels.recent_interest
+    if n_events:
+        builder.interest = RecentInterest(pl.read_parquet(folder / "interest_log.parquet"), n_events)
+    model.head_ = HeadChoice(**manifest["head"]["choice"])
+    if model.head_.mode is not None:
+        head = FittedHead.restore(manifest["head"]["roles"], load_file(folder / "head.safetensors"), builder.device)
+        builder.give_head(head, model.head_.mode, model.classes_)
     if text_encoder is not None:
         text_encoder.verify()
     model.builder_ = builder
@@ -169,6 +177,8 @@ def _write(model: HybridClassifier, folder: Path) -> None:
         tensors[f"{role}/mean"] = projection.mean.cpu().contiguous()
         tensors[f"{role}/components"] = projection.components.cpu().contiguous()
     save_file(tensors or {"none": torch.zeros(0)}, folder / "projections.safetensors")
+    if builder.head is not None:
+        save_file(builder.head.tensors(), folder / "head.safetensors")
     rows = [{"column": name, "value": value} for name, values in builder.categories.items() for value in values]
     pl.DataFrame(rows, schema={"column": pl.String, "value": pl.String}).write_parquet(folder / "categories.parquet")
     behavior = builder.evidence.behavior
@@ -188,12 +198,17 @@ def _write(model: HybridClassifier, folder: Path) -> None:
     }
     if isinstance(parameters["class_weight"], dict):
         parameters["class_weight"] = None  # of no use to scoring, and its keys may be no strings
+    parameters["text_channels"] = plain(parameters["text_channels"])
     manifest = {
         "format": FORMAT,
         "versions": versions(),
         "parameters": parameters,
         "classes": {"dtype": model.classes_.dtype.str, "values": model.classes_.tolist()},
         "columns": [dataclasses.asdict(column) for column in model.columns_],
+        "head": {
+            "choice": dataclasses.asdict(model.head_),
+            "roles": [] if builder.head is None else list(builder.head.roles),
+        },
         "best_iteration": model.booster_.best_iteration,
         "device": model.booster_.device,
         "timings": model.timings_,

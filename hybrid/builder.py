@@ -14,9 +14,12 @@ from features.event_log import ROLES
 from features.family import BehaviorColumn
 from features.frames import Frame, require_rows, to_polars
 from hybrid.attributes import attributes, fit_categories
+from hybrid.channels import TextChannels
 from hybrid.coordinates import Projection
 from hybrid.encoder import Embedded, TextEncoder
 from hybrid.errors import MatrixError, ParameterError
+from hybrid.head import FittedHead
+from hybrid.head.choice import with_head
 from hybrid.id_vectors import TextVectors, text_vectors
 from hybrid.interest import GROUP as RECENT_INTEREST
 from hybrid.interest import RecentInterest
@@ -37,25 +40,34 @@ class Evidence:
     text : mapping from role to columns
     behavior : BehaviorFeatures or None
     categorical, numeric : tuple of str
-    coordinates : int
-        Coordinates per role; 0 for none.
-    reduction : str
-        ``"pca"`` or ``"truncate"``.
-    recent_interest : int
-        How many of the user's last events make the recent interest; 0 for none.
+    channels : TextChannels
     """
 
     text: Mapping[str, tuple[str, ...]]
     behavior: BehaviorFeatures | None
     categorical: tuple[str, ...]
     numeric: tuple[str, ...]
-    coordinates: int
-    reduction: str
-    recent_interest: int
+    channels: TextChannels
+
+
+@dataclass(frozen=True)
+class EncodedTexts:
+    """The texts of each role, one a row, and their vectors."""
+
+    texts: Mapping[str, pl.Series]
+    embedded: Mapping[str, Embedded]
+
+    def rows(self, index: np.ndarray) -> EncodedTexts:
+        """Those of some rows; vectors are shared."""
+        return EncodedTexts(
+            {role: text.gather(index) for role, text in self.texts.items()},
+            {role: Embedded(one.vectors, one.index[index]) for role, one in self.embedded.items()},
+        )
 
 
 class MatrixBuilder:
-    """Builds feature matrices; fitted state is unsupervised, so one builder may serve every fold.
+    """Builds feature matrices; what ``fit`` learns is unsupervised, so one builder may serve every fold. The head sees labels: it is
+    trained apart and given to the builder, which adds its logits from then on.
 
     Parameters
     ----------
@@ -74,6 +86,9 @@ class MatrixBuilder:
         self.projections: dict[str, Projection] = {}
         self.interest: RecentInterest | None = None
         self.id_vectors: dict[str, TextVectors] = {}
+        self.head: FittedHead | None = None
+        self.head_mode: str | None = None
+        self.labels = np.empty(0)
 
     @classmethod
     def declare(
@@ -83,9 +98,7 @@ class MatrixBuilder:
         behavior: BehaviorFeatures | None,
         categorical: Sequence[str],
         numeric: Sequence[str],
-        coordinates: int,
-        reduction: str,
-        recent_interest: int,
+        channels: TextChannels,
         encoder: TextEncoder | None,
         device: str,
     ) -> MatrixBuilder:
@@ -97,21 +110,9 @@ class MatrixBuilder:
             raise ParameterError("the model has no evidence: declare text, behavior, categorical or numeric")
         if behavior is not None and not isinstance(behavior, BehaviorFeatures):
             raise ParameterError(f"behavior must be a features.BehaviorFeatures, not {type(behavior).__name__}")
-        if coordinates < 0 or recent_interest < 0:
-            raise ParameterError(
-                f"coordinates={coordinates} and recent_interest={recent_interest} must not be negative"
-            )
-        if recent_interest and (behavior is None or "item" not in (text or {})):
+        if channels.recent_interest and (behavior is None or "item" not in (text or {})):
             raise ParameterError('recent_interest needs behavior and the text role "item"')
-        evidence = Evidence(
-            role_columns(text or {}),
-            behavior,
-            tuple(categorical),
-            tuple(numeric),
-            coordinates,
-            reduction,
-            recent_interest,
-        )
+        evidence = Evidence(role_columns(text or {}), behavior, tuple(categorical), tuple(numeric), channels)
         return cls(evidence, encoder, device)
 
     def check(self, examples: Frame, what: str) -> pl.DataFrame:
@@ -125,8 +126,20 @@ class MatrixBuilder:
             self.evidence.behavior.check_examples(frame)
         return frame
 
-    def fit(self, examples: pl.DataFrame, events: Frame | None, progress: Progress | None = None) -> FeatureMatrix:
-        """Fit categories, projections and behaviour to checked examples, and return their matrix."""
+    def encode(self, examples: pl.DataFrame, progress: Progress | None = None) -> EncodedTexts:
+        """The texts of checked examples and their vectors."""
+        texts = {role: role_text(examples, columns, "examples") for role, columns in self.evidence.text.items()}
+        embedded = {}
+        for role, text in texts.items():
+            assert self.encoder is not None
+            report = (
+                None if progress is None else (lambda done, total, role=role: progress(f"encode {role}", done, total))
+            )
+            embedded[role] = self.encoder.encode_distinct(text, role=role, device=self.device, progress=report)
+        return EncodedTexts(texts, embedded)
+
+    def fit(self, examples: pl.DataFrame, encoded: EncodedTexts, events: Frame | None) -> FeatureMatrix:
+        """Fit categories, projections and behaviour to checked examples, and return their matrix, as yet without a head."""
         evidence = self.evidence
         self.categories = fit_categories(examples, evidence.categorical, "examples")
         if evidence.behavior is not None:
@@ -135,16 +148,19 @@ class MatrixBuilder:
             self.give_text_vectors()
             for vectors in self.id_vectors.values():
                 vectors.learn(to_polars(events, "events"), "events")
-            if evidence.recent_interest:
+            if evidence.channels.recent_interest:
                 self.interest = self._interest(to_polars(events, "events"))
-        texts = self._texts(examples)
-        embedded = self._embed(texts, progress)
-        if evidence.coordinates:
-            self.projections = {
-                role: Projection.fit(one.vectors, evidence.coordinates, evidence.reduction)
-                for role, one in embedded.items()
-            }
-        return self._join(examples, texts, embedded, None)
+        coordinates = evidence.channels.coordinates
+        self.projections = {
+            role: Projection.fit(one.vectors, coordinates.of(role), coordinates.reduction)
+            for role, one in encoded.embedded.items()
+            if coordinates.of(role)
+        }
+        return self._join(examples, encoded, None)
+
+    def give_head(self, head: FittedHead | None, mode: str | None, labels: np.ndarray) -> None:
+        """Add the logits of a trained head to every matrix from now on, as "margin" or "feature"; ``labels`` name the columns."""
+        self.head, self.head_mode, self.labels = head, mode, labels
 
     def matrix(
         self, examples: pl.DataFrame, events: Frame | None = None, progress: Progress | None = None
@@ -153,8 +169,12 @@ class MatrixBuilder:
         for vectors in self.id_vectors.values():
             if events is not None:
                 vectors.learn(to_polars(events, "events"), "events")
-        texts = self._texts(examples)
-        return self._join(examples, texts, self._embed(texts, progress), events)
+        encoded = self.encode(examples, progress)
+        matrix = self._join(examples, encoded, events)
+        if self.head is None:
+            return matrix
+        logits = self.head.logits(encoded.embedded, encoded.texts)
+        return with_head(matrix, logits, self.head, self.head_mode, self.labels)
 
     def required_columns(self) -> list[str]:
         """Columns that examples must have."""
@@ -181,28 +201,13 @@ class MatrixBuilder:
             behavior = behavior.with_text_vectors(self.id_vectors)
             self.evidence = dataclasses.replace(self.evidence, behavior=behavior)
 
-    def _texts(self, examples: pl.DataFrame) -> dict[str, pl.Series]:
-        return {role: role_text(examples, columns, "examples") for role, columns in self.evidence.text.items()}
-
-    def _embed(self, texts: Mapping[str, pl.Series], progress: Progress | None) -> dict[str, Embedded]:
-        embedded = {}
-        for role, text in texts.items():
-            assert self.encoder is not None
-            report = (
-                None if progress is None else (lambda done, total, role=role: progress(f"encode {role}", done, total))
-            )
-            embedded[role] = self.encoder.encode_distinct(text, role=role, device=self.device, progress=report)
-        return embedded
-
-    def _join(
-        self, examples: pl.DataFrame, texts: dict[str, pl.Series], embedded: dict[str, Embedded], events: Frame | None
-    ) -> FeatureMatrix:
-        evidence = self.evidence
+    def _join(self, examples: pl.DataFrame, encoded: EncodedTexts, events: Frame | None) -> FeatureMatrix:
+        evidence, embedded = self.evidence, encoded.embedded
         for vectors in self.id_vectors.values():
             vectors.learn(examples, "examples")
         parts = [self.projections[role].apply(one, role) for role, one in embedded.items() if role in self.projections]
-        if len(embedded) > 1:
-            parts.append(match(list(embedded), embedded, texts))
+        if len(embedded) > 1 and evidence.channels.match:
+            parts.append(match(list(embedded), dict(embedded), dict(encoded.texts)))
         if evidence.behavior is not None:
             parts.append(behavior_matrix(evidence.behavior, examples, events))
             if self.interest is not None:
@@ -213,14 +218,16 @@ class MatrixBuilder:
                 )
         if evidence.categorical or evidence.numeric:
             parts.append(attributes(examples, self.categories, evidence.numeric, "examples"))
-        if not parts:
-            raise MatrixError("the model has no columns: one text role with coordinates=0 leaves nothing to learn from")
-        return FeatureMatrix.join(parts)
+        if parts:
+            return FeatureMatrix.join(parts)
+        if evidence.channels.head is None:
+            raise MatrixError("the model has no columns: every text channel is off, which leaves nothing to learn from")
+        return FeatureMatrix(np.empty((examples.height, 0), dtype=np.float32), ())
 
     def _interest(self, events: pl.DataFrame) -> RecentInterest:
         assert self.evidence.behavior is not None
         return RecentInterest.read(
-            events, self.evidence.behavior, self.evidence.text["item"], self.evidence.recent_interest
+            events, self.evidence.behavior, self.evidence.text["item"], self.evidence.channels.recent_interest
         )
 
 

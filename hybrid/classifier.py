@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,13 +20,17 @@ from features.event_log import microseconds
 from features.frames import Frame, answer_in_kind, closest
 from hybrid.artifact import save, versions
 from hybrid.boosters import Booster, TreeParameters, booster_class
-from hybrid.builder import MatrixBuilder, Progress
+from hybrid.builder import EncodedTexts, MatrixBuilder, Progress
+from hybrid.channels import AUTO, TextChannels
 from hybrid.device import resolve_device
 from hybrid.encoder import TextEncoder
 from hybrid.errors import ParameterError
+from hybrid.head import fit_head
+from hybrid.head.choice import NO_HEAD, HeadChoice, choose, with_head
+from hybrid.head.folds import head_folds
 from hybrid.holdout import hold_out
 from hybrid.labels import as_labels, encode, row_weights
-from hybrid.matrix import FeatureMatrix
+from hybrid.matrix import TEXT_HEAD, FeatureMatrix
 from hybrid.metrics import metric
 from hybrid.report import ImportanceReport, importance_report
 
@@ -44,12 +50,21 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
     booster : {"xgboost", "lightgbm"}, default "xgboost"
     device : {"auto", "cpu", "cuda"}, default "auto"
         ``"cuda"`` where there is none is an error.
-    coordinates : int, default 32
-        Coordinates of each role's embedding that the trees read; 0 for none.
-    reduction : {"pca", "truncate"}, default "pca"
-        How the coordinates are made; "truncate" suits Matryoshka encoders.
-    recent_interest : int, default 0
-        How many of the user's last events make the recent interest. Above 0 the events must carry the columns of the role "item".
+    head : {"auto", "margin", "feature"} or None, default "auto"
+        How the text head enters the trees: its logits are where they start from, or columns that they read; None for no head.
+        "auto" compares the three by held-out log loss and ``head_`` says what it chose, and why.
+    text_channels : mapping from channel to setting, optional
+        What is not named stays at its default.
+
+        - ``"match"``: True (default) or False: how well the texts of each two roles agree.
+        - ``"coordinates"``: how many of each role's embedding, by default 32, 0 for none; or ``Coordinates(...)`` for numbers by role
+          and for truncation in place of principal axes.
+        - ``"head"``: False for none, or ``TextHead(...)`` for its roles and size.
+        - ``"recent_interest"``: how many of the user's last events make it, default 0. Above 0 the events must carry the columns of
+          the role "item".
+    feature_weights : mapping from group to weight, optional
+        How often columns of a group are drawn next to others where ``colsample`` is below 1, default 1: 0.2 for ``"query text"`` keeps
+        many coordinates from drowning the rest. XGBoost only.
     without : sequence of str, default ()
         Groups of columns to leave out.
     n_estimators : int, default 1000
@@ -78,6 +93,8 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
     builder_ : MatrixBuilder
     columns_ : tuple of Column
         Name and group of each column that the trees read.
+    head_ : HeadChoice
+        How the head enters (``mode``), why (``reason``), and the losses that were compared.
     devices_ : dict
         The device that encoded texts and the one that grew the trees, as really used.
     timings_ : dict
@@ -102,9 +119,9 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         booster: str = "xgboost",
         device: str = "auto",
         *,
-        coordinates: int = 32,
-        reduction: str = "pca",
-        recent_interest: int = 0,
+        head: str | None = "auto",
+        text_channels: Mapping[str, Any] | None = None,
+        feature_weights: Mapping[str, float] | None = None,
         without: Sequence[str] = (),
         n_estimators: int = 1000,
         learning_rate: float = 0.05,
@@ -129,9 +146,9 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         self.encoder = encoder
         self.booster = booster
         self.device = device
-        self.coordinates = coordinates
-        self.reduction = reduction
-        self.recent_interest = recent_interest
+        self.head = head
+        self.text_channels = text_channels
+        self.feature_weights = feature_weights
         self.without = without
         self.n_estimators = n_estimators
         self.learning_rate = learning_rate
@@ -172,7 +189,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         eval_set : (frame, labels), optional
             Rows for early stopping, never trained on.
         groups : array-like of shape (n_rows,), optional
-            Rows of one group stay together where ``fit`` holds rows out.
+            Rows of one group stay together where ``fit`` holds rows out, and in the folds of the text head.
         sample_weight : array-like of shape (n_rows,), optional
         progress : callable (step, done, total), optional
 
@@ -195,17 +212,30 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             valid_labels = as_labels(eval_set[1], valid_frame.height, "labels of eval_set")
             valid = (valid_frame, encode(valid_labels, self.classes_, "labels of eval_set")[1])
 
-        matrix = self.select(builder.fit(frame, events, progress))
-        valid_data = None if valid is None else (self.select(builder.matrix(valid[0], None, progress)), valid[1])
-        built = time.perf_counter()
+        encoded = builder.encode(frame, progress)
+        matrix = builder.fit(frame, encoded, events)
+        row_groups, times = _as_groups(groups, frame.height), _times(self.behavior, frame)
         held = None
         if valid is None and self.early_stopping_rounds is not None:
-            held = hold_out(codes, _as_groups(groups, frame.height), _times(self.behavior, frame), self.random_state)
+            held = hold_out(codes, row_groups, times, self.random_state)
+        built = time.perf_counter()
+        self.head_ = NO_HEAD
+        if builder.evidence.channels.head is not None and TEXT_HEAD not in self.without:
+            folds = head_folds(codes, row_groups, times, builder.evidence.channels.head.folds, self.random_state)
+            split = held or hold_out(codes, row_groups, times, self.random_state)
+            matrix = self._give_head(builder, encoded, matrix, codes, weight, folds, split, progress)
+        matrix = self.select(matrix)
+        valid_data = None if valid is None else (self.select(builder.matrix(valid[0], None, progress)), valid[1])
+        headed = time.perf_counter()
         self.booster_ = self._grow(matrix, codes, weight, valid_data, held, progress)
         self.builder_ = builder
         self.columns_ = matrix.columns
         self.devices_ = {"encoder": builder.device if self.text else None, "booster": self.booster_.device}
-        self.timings_ = {"features": built - started, "boosting": time.perf_counter() - built}
+        self.timings_ = {
+            "features": built - started,
+            "head": headed - built,
+            "boosting": time.perf_counter() - headed,
+        }
         self.n_features_in_ = frame.width
         return self
 
@@ -241,12 +271,14 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         -------
         frame of the same kind
             One row an example (with more than two classes, one row an example and class, with the column ``class``), one column a
-            group or column, then ``bias`` and ``margin``, which is the sum of all others. Exact tree SHAP values.
+            group or column, then ``bias`` and ``margin``, which is the sum of all others. Exact tree SHAP values; a head that enters as
+            margin stands beside them as ``text head``, less its mean over the training rows, which the bias holds.
         """
         if by not in ("group", "column"):
             raise ParameterError(f'by must be "group" or "column", not {by!r}')
         matrix = self.matrix(X, events)
         shap = self.booster_.contributions(matrix)
+        head = 0.0 if matrix.margin is None else matrix.margin.contributions
         parts: dict[str, np.ndarray] = {}
         if len(self.classes_) > 2:
             parts["class"] = np.tile(self.classes_, len(matrix))
@@ -254,8 +286,10 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             parts |= {group: shap[:, :, matrix.positions(group)].sum(axis=2).ravel() for group in matrix.groups}
         else:
             parts |= {column.name: shap[:, :, i].ravel() for i, column in enumerate(matrix.columns)}
+        if matrix.margin is not None:
+            parts[TEXT_HEAD] = parts.get(TEXT_HEAD, 0) + matrix.margin.contributions.ravel()
         parts["bias"] = shap[:, :, -1].ravel()
-        parts["margin"] = shap.sum(axis=2).ravel()
+        parts["margin"] = (shap.sum(axis=2) + head).ravel()
         return answer_in_kind(pl.DataFrame(parts), X) if len(self.classes_) == 2 else pl.DataFrame(parts)
 
     def report(
@@ -344,24 +378,34 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             behavior=None if self.behavior is None else _unfitted(self.behavior),
             categorical=self.categorical,
             numeric=self.numeric,
-            coordinates=self.coordinates,
-            reduction=self.reduction,
-            recent_interest=self.recent_interest,
+            channels=self.channels(),
             encoder=encoder,
             device=device,
         )
 
+    def channels(self) -> TextChannels:
+        """The text channels as declared, checked."""
+        return TextChannels.of(self.text_channels, self.head, list(self.text or {}))
+
     def select(self, matrix: FeatureMatrix) -> FeatureMatrix:
         """The matrix less the groups that the model goes without."""
         for group in self.without:
-            if group not in matrix.groups:
+            if group not in matrix.groups and not (group == TEXT_HEAD and self.channels().head):
                 raise ParameterError(
                     f"without names the group {group!r}, which is not there{closest(group, matrix.groups)}"
                 )
         chosen = matrix.without(self.without)
         if not chosen.columns:
             raise ParameterError(f"without={list(self.without)!r} leaves no group to learn from")
-        return chosen
+        weights = self.feature_weights or {}
+        for group, group_weight in weights.items():
+            if group not in matrix.groups:
+                raise ParameterError(
+                    f"feature_weights names the group {group!r}, which is not there{closest(group, matrix.groups)}"
+                )
+            if not 0 < group_weight < math.inf:
+                raise ParameterError(f"feature_weights[{group!r}] must be a number above 0, not {group_weight!r}")
+        return chosen.weighted(weights) if weights else chosen
 
     def tree_parameters(self) -> TreeParameters:
         """The booster's hyper-parameters."""
@@ -406,6 +450,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             shown["period"] = f"{times.min()!s} to {times.max()!s}"
         if self.text and self.builder_.encoder is not None:
             shown["encoder"] = repr(self.builder_.encoder)
+            shown["text head"] = f"{self.head_.mode or 'none'} ({self.head_.reason})"
         shown["parameters"] = {name: value for name, value in vars(self.tree_parameters()).items() if value != {}}
         shown["seconds of fit"] = {step: round(seconds, 1) for step, seconds in self.timings_.items()}
         shown["versions"] = versions()
@@ -417,6 +462,45 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             raise ParameterError("the model declares behavior: give fit its event log, fit(X, y, events=...)")
         if self.behavior is None and events is not None:
             raise ParameterError("events are given, but the model declares no behavior")
+
+    def _give_head(
+        self,
+        builder: MatrixBuilder,
+        encoded: EncodedTexts,
+        matrix: FeatureMatrix,
+        codes: np.ndarray,
+        weight: np.ndarray | None,
+        folds: np.ndarray,
+        split: tuple[np.ndarray, np.ndarray] | None,
+        progress: Progress | None,
+    ) -> FeatureMatrix:
+        """Train the head, settle how it enters, and add its out-of-fold logits to the training rows' matrix."""
+        declared, mode = builder.evidence.channels.head, builder.evidence.channels.head_mode
+        assert declared is not None
+        fit = fit_head(
+            declared,
+            encoded.embedded,
+            encoded.texts,
+            codes,
+            n_classes=len(self.classes_),
+            folds=folds,
+            weight=weight,
+            random_state=self.random_state,
+            on_fold=None if progress is None else partial(progress, "text head"),
+        )
+        if mode == AUTO:
+            quick = dataclasses.replace(self.tree_parameters(), n_estimators=200, learning_rate=0.1)
+
+            def grow(train: FeatureMatrix, y: np.ndarray, held: FeatureMatrix, y_held: np.ndarray) -> Booster:
+                return self.grow(train, y, None, (held, y_held), quick)
+
+            others = matrix.without([group for group in self.without if group in matrix.groups])
+            self.head_ = choose(others, fit, codes, split, self.classes_, grow, self.random_state)
+        else:
+            self.head_ = HeadChoice(mode, "as declared", {})
+        if self.head_.mode is not None:
+            builder.give_head(fit.head, self.head_.mode, self.classes_)
+        return with_head(matrix, fit.logits, fit.head, self.head_.mode, self.classes_)
 
     def _grow(
         self,

@@ -33,3 +33,7 @@ class ArtifactError(ValueError):
 
 class ScoringError(RuntimeError):
     """Scoring of files stopped; what was written before remains valid."""
+
+
+class TrainingError(RuntimeError):
+    """The training of a network went wrong."""

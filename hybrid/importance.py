@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from hybrid.boosters.base import Booster, TreeParameters
-from hybrid.matrix import Column, FeatureMatrix
+from hybrid.matrix import TEXT_HEAD, Column, FeatureMatrix
 
 SHAP_BLOCK_VALUES = 16_000_000
 """Contributions held at once: 64 MB as float32, and the libraries need two to three times that while they compute them."""
@@ -95,7 +95,11 @@ def coordinate_runs(columns: Sequence[Column]) -> list[tuple[str, np.ndarray]]:
 
 
 def mean_shap(
-    booster: Booster, matrix: FeatureMatrix, sets: Sequence[np.ndarray], on_step: OnStep | None = None
+    booster: Booster,
+    matrix: FeatureMatrix,
+    sets: Sequence[np.ndarray],
+    on_step: OnStep | None = None,
+    margin_set: int | None = None,
 ) -> Attribution:
     """Mean |SHAP| of each column and of each set of columns, computed in blocks of rows.
 
@@ -108,6 +112,8 @@ def mean_shap(
         Positions of each set's columns; sets may overlap.
     on_step : callable, optional
         Called after each block with the rows done and the rows in all.
+    margin_set : int, optional
+        The set that the matrix's margin belongs to.
 
     Returns
     -------
@@ -122,8 +128,12 @@ def mean_shap(
     block = max(1, min(SHAP_BLOCK_ROWS, SHAP_BLOCK_VALUES // (n_margins * (n_columns + 1))))
     for start in range(0, n_rows, block):
         rows = np.arange(start, min(start + block, n_rows))
-        shap = booster.contributions(matrix.rows(rows))[:, :, :n_columns].reshape(-1, n_columns)
-        of_sets += np.abs(shap @ member).sum(axis=0, dtype=np.float64)
+        part = matrix.rows(rows)
+        shap = booster.contributions(part)[:, :, :n_columns].reshape(-1, n_columns)
+        together = shap @ member
+        if margin_set is not None and part.margin is not None:
+            together[:, margin_set] += part.margin.contributions.ravel()
+        of_sets += np.abs(together).sum(axis=0, dtype=np.float64)
         of_columns += np.abs(shap).sum(axis=0, dtype=np.float64)
         if on_step:
             on_step(int(rows[-1]) + 1, n_rows)
@@ -172,13 +182,16 @@ def permutation_rises(
     """
     rises = {group: np.zeros(len(y)) for group in matrix.groups}
     work: Any = matrix.values.clone() if isinstance(matrix.values, torch.Tensor) else matrix.values.copy()
-    permuted = FeatureMatrix(work, matrix.columns)
     orders = [np.random.default_rng([random_state, r]).permutation(len(y)) for r in range(n_repeats)]
     for i, (group, total) in enumerate(rises.items()):
         positions = matrix.positions(group)
         own = matrix.values[:, positions]
         for r, order in enumerate(orders):
             work[:, positions] = own[order]
+            margin = matrix.margin
+            if margin is not None and group == TEXT_HEAD:
+                margin = margin.rows(order)
+            permuted = FeatureMatrix(work, matrix.columns, margin)
             total += (row_losses(y, booster.predict_proba(permuted)) - intact) / n_repeats
             if on_step:
                 on_step(i * n_repeats + r + 1, len(rises) * n_repeats)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from hybrid.errors import MatrixError
+
+TEXT_HEAD = "text head"
 
 
 @dataclass(frozen=True)
@@ -25,31 +28,63 @@ class Column:
         Number of categories for a column of category codes (0 .. categories - 1, NaN for missing or unseen); 0 for a number.
     family : str, default ""
         The family of a behaviour feature.
+    weight : float, default 1.0
+        How often the column is drawn where a tree reads a share of the columns, next to the others.
     """
 
     name: str
     group: str
     categories: int = 0
     family: str = ""
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class BaseMargin:
+    """What trees start from: scores of the text head, which sit in no column.
+
+    Parameters
+    ----------
+    values : numpy.ndarray of float32, shape (n_rows, n_margins)
+    mean : numpy.ndarray of float32, shape (n_margins,)
+        The training rows' mean, which an explanation counts to the bias.
+    """
+
+    values: np.ndarray
+    mean: np.ndarray
+
+    def rows(self, index: np.ndarray) -> BaseMargin:
+        """The rows at ``index``, in its order."""
+        return BaseMargin(self.values[index], self.mean)
+
+    @property
+    def contributions(self) -> np.ndarray:
+        """What the head adds to each row's margins, float32 of shape (n_rows, n_margins)."""
+        return self.values - self.mean
 
 
 @dataclass(frozen=True)
 class FeatureMatrix:
-    """Float32 values with a ``Column`` for each.
+    """Float32 values with a ``Column`` for each, and the margin that trees start from, if there is one.
 
     Parameters
     ----------
     values : numpy.ndarray or torch.Tensor of float32, shape (n_rows, n_columns)
         A NumPy array on the CPU; a tensor where the values already lie on a CUDA device.
     columns : tuple of Column
+    margin : BaseMargin, optional
+        Belongs to the group "text head".
     """
 
     values: np.ndarray | torch.Tensor
     columns: tuple[Column, ...]
+    margin: BaseMargin | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.values.shape[1] != len(self.columns):
             raise MatrixError(f"values of shape {tuple(self.values.shape)} do not fit {len(self.columns)} columns")
+        if self.margin is not None and len(self.margin.values) != len(self.values):
+            raise MatrixError(f"a margin of {len(self.margin.values)} rows does not fit {len(self.values)} rows")
         if self.values.dtype not in (np.float32, torch.float32):
             raise MatrixError(f"a feature matrix holds float32, not {self.values.dtype}")
         seen: set[str] = set()
@@ -72,8 +107,9 @@ class FeatureMatrix:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """The groups present, in the order of their first column."""
-        return tuple(dict.fromkeys(column.group for column in self.columns))
+        """The groups present, in the order of their first column; a margin comes last."""
+        named = [column.group for column in self.columns]
+        return tuple(dict.fromkeys(named if self.margin is None else [*named, TEXT_HEAD]))
 
     def positions(self, group: str) -> np.ndarray:
         """Indices of the group's columns, int64."""
@@ -81,14 +117,22 @@ class FeatureMatrix:
 
     def rows(self, index: np.ndarray) -> FeatureMatrix:
         """The rows at ``index``, in its order."""
-        return FeatureMatrix(self.values[index], self.columns)
+        return FeatureMatrix(self.values[index], self.columns, None if self.margin is None else self.margin.rows(index))
 
     def without(self, groups: Sequence[str]) -> FeatureMatrix:
-        """The matrix less the columns of ``groups``."""
+        """The matrix less the columns of ``groups``, and less the margin where "text head" is one of them."""
         if not set(groups) & set(self.groups):
             return self
         keep = [i for i, column in enumerate(self.columns) if column.group not in set(groups)]
-        return FeatureMatrix(self.values[:, keep], tuple(self.columns[i] for i in keep))
+        margin = None if TEXT_HEAD in groups else self.margin
+        return FeatureMatrix(self.values[:, keep], tuple(self.columns[i] for i in keep), margin)
+
+    def weighted(self, weights: Mapping[str, float]) -> FeatureMatrix:
+        """The matrix with columns weighted in column sampling, by their group."""
+        columns = (
+            dataclasses.replace(column, weight=weights.get(column.group, column.weight)) for column in self.columns
+        )
+        return FeatureMatrix(self.values, tuple(columns), self.margin)
 
     def numpy(self) -> np.ndarray:
         """The values on the host, float32."""

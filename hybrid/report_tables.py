@@ -10,7 +10,7 @@ import polars as pl
 
 from hybrid.boosters.base import Booster
 from hybrid.importance import OnStep, coordinate_runs, mean_shap, permutation_rises, row_losses
-from hybrid.matrix import FeatureMatrix
+from hybrid.matrix import TEXT_HEAD, FeatureMatrix
 from hybrid.metrics import Bootstrap, Interval
 
 MODEL = "model"
@@ -89,7 +89,8 @@ def attribution_tables(booster: Booster, matrix: FeatureMatrix, on_step: OnStep 
     """SHAP and gain of groups, of columns, of runs of coordinates and of families of behaviour features."""
     runs, families = coordinate_runs(matrix.columns), _families(matrix)
     sets = [*map(matrix.positions, matrix.groups), *(places for _, places in runs), *families.values()]
-    shap = mean_shap(booster, matrix, sets, on_step)
+    margin_set = None if matrix.margin is None else matrix.groups.index(TEXT_HEAD)
+    shap = mean_shap(booster, matrix, sets, on_step, margin_set)
     of_groups, of_runs, of_families = np.split(shap.sets, np.cumsum([len(matrix.groups), len(runs)]))
     gain = booster.gain()
     groups = pl.DataFrame({"group": list(matrix.groups), "shap": of_groups}).with_columns(

@@ -107,8 +107,8 @@ def _model(task: PurchaseTask, seed: int, device: str) -> HybridClassifier:
     return HybridClassifier(
         text={"query": "basket", "item": ["product_type", "category", "department"]},
         behavior=behavior,
-        recent_interest=100,
-        coordinates=16,
+        head=None,
+        text_channels={"coordinates": 16, "recent_interest": 100},
         learning_rate=0.08,
         max_depth=4,
         min_child_weight=20,
@@ -169,7 +169,7 @@ def _probabilities(
     probas = {
         "text only": _fit(hybrid, {"without": [*behaviors, "query text"]}, task, progress).predict_proba(task.test),
         "behaviour only": _fit(
-            hybrid, {"text": None, "recent_interest": 0, "without": ()}, task, progress
+            hybrid, {"text": None, "text_channels": None, "without": ()}, task, progress
         ).predict_proba(task.test),
         "hybrid": _scored(task, output, progress),
         "30-day count": _count_rates(task, hybrid),

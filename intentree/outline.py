@@ -51,9 +51,9 @@ categorical = ["category"]
 numeric = ["price"]
 #booster = "xgboost"             # or "lightgbm"
 #device = "auto"                 # "cpu", "cuda"
-#coordinates = 32                # of each role's embedding; 0 for none
-#reduction = "pca"               # or "truncate"
-#recent_interest = 0             # how many of the user's last events
+#head = "auto"                   # how the text head enters: "margin", "feature", or false
+text_channels = { coordinates = 32, head = { words = 256 }, match = true, recent_interest = 0 }
+feature_weights = { "query text" = 0.2 }   # in column sampling, by group; XGBoost
 #without = []                    # groups to leave out, such as ["item text"]
 #n_estimators = 1000
 #learning_rate = 0.05

@@ -82,7 +82,8 @@ def _texts(config: Config) -> dict[str, pl.Series]:
             continue
         for role, columns in roles.items():
             found[role].append(role_text(examples.frame, columns, f"{split} examples"))
-    events = read_events(config) if model.get("recent_interest") and "item" in roles else None
+    reads_log = (model.get("text_channels") or {}).get("recent_interest") and "item" in roles
+    events = read_events(config) if reads_log else None
     if events is not None:
         require_columns(events, roles["item"], "events")
         found["item"].append(role_text(events, roles["item"], "events"))

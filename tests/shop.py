@@ -17,7 +17,14 @@ LOG = EventLog(user="user", item="item", timestamp="ts")
 BEHAVIOR = BehaviorFeatures(LOG, keys=["user", ("user", "item")], windows=["7d", "all"])
 TEXT = {"query": "query", "item": ["title", "brand"]}
 # One thread: on busy machines, threads that wait for each other cost more than such small trees.
-FAST = {"n_jobs": 1, "n_estimators": 30, "max_depth": 3, "learning_rate": 0.3, "coordinates": 4}
+FAST = {
+    "n_jobs": 1,
+    "n_estimators": 30,
+    "max_depth": 3,
+    "learning_rate": 0.3,
+    "head": None,
+    "text_channels": {"coordinates": 4},
+}
 
 
 def shop(n: int = 400, seed: int = 0) -> tuple[pl.DataFrame, np.ndarray, pl.DataFrame]:

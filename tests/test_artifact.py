@@ -41,7 +41,7 @@ def saved(tmp_path_factory):
 def test_scores_in_a_new_process_are_the_same_to_the_bit(booster, tmp_path):
     X, y, events = shop()
     events = events.with_columns(title=pl.lit("red shoe"), brand=pl.lit("Acme"))
-    model = hybrid(booster=booster, recent_interest=3).fit(X, y, events=events)
+    model = hybrid(booster=booster, text_channels={"coordinates": 4, "recent_interest": 3}).fit(X, y, events=events)
     model.save(tmp_path / "artifact")
     X.write_parquet(tmp_path / "examples.parquet")
     arguments = [str(tmp_path / name) for name in ("artifact", "examples.parquet", "scores.npy")]

@@ -88,7 +88,7 @@ def test_recent_interest_is_the_cosine_to_what_the_user_last_met():
         "user": ["bob", "ann", "ann", "new"], "query": ["coat"] * 4, "title": [WORDS[4]] * 4, "brand": [None] * 4,
         "ts": [START + timedelta(hours=h) for h in (0, 5, 6, 6)], "item": [4] * 4, "price": [1.0] * 4, "category": ["a"] * 4,
     }, schema_overrides={"brand": pl.String})  # fmt: skip
-    model = hybrid(recent_interest=2, early_stopping_rounds=None).fit(
+    model = hybrid(text_channels={"coordinates": 4, "recent_interest": 2}, early_stopping_rounds=None).fit(
         pl.concat([X] * 5), [0, 1, 1, 0] * 5, events=log.cast({"brand": pl.String})
     )
     values = dict(zip([c.name for c in model.columns_], model.matrix(X).numpy().T, strict=True))

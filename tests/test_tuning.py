@@ -69,7 +69,8 @@ def full(**settings: Any) -> HybridClassifier:
         "text": {"query": "query", "item": "title"},
         "behavior": BehaviorFeatures(LOG, keys=["user", "item"], windows=["1d", "all"]),
         "encoder": TextEncoder(HashEncoder(), store=None),
-        "recent_interest": 5,
+        "head": None,
+        "text_channels": {"recent_interest": 5},
     }
     return small(**evidence | settings)
 
@@ -104,12 +105,12 @@ def test_trials_have_a_row_each_and_a_column_for_every_parameter() -> None:
 
 
 def test_first_trial_has_the_models_own_settings_and_the_model_stays_as_it_was() -> None:
-    model = full(max_depth=4, without=["text match"], coordinates=5)
+    model = full(max_depth=4, without=["text match"], text_channels={"coordinates": 5, "recent_interest": 5})
     before = repr(model.get_params())
     study = tuned(model, events=EVENTS, n_trials=1)
     assert study.best_params["max_depth"] == 4
     assert study.best_params["without"] == ["text match"]
-    assert study.best_params["coordinates"] == 5
+    assert study.best_params["text_channels"] == {"coordinates": 5, "recent_interest": 5}
     assert repr(model.get_params()) == before
     assert not hasattr(model, "booster_")
 
@@ -125,7 +126,8 @@ def test_value_is_the_mean_metric_of_trainings_by_hand() -> None:
     best = study.best_params
 
     model = clone(full()).set_params(**best)
-    matrix = model.select(model.builder().fit(EXAMPLES, EVENTS))
+    builder = model.builder()
+    matrix = model.select(builder.fit(EXAMPLES, builder.encode(EXAMPLES), EVENTS))
     types = ["c" if column.categories else "q" for column in matrix.columns]
     y = (LABELS == "leaves").astype(int)
     losses = []
@@ -174,8 +176,10 @@ def test_best_model_scores_as_a_refit_by_hand() -> None:
 def test_a_trial_reads_what_the_model_with_its_settings_reads(coordinates: int, without: list[str]) -> None:
     study = tuned(full(), events=EVENTS, space={"coordinates": [2, 7, 16]}, n_trials=1)
     plan = Plan.build(study.task, study.space)
-    read = plan.part(np.arange(N), plan.columns({"coordinates": coordinates, "without": without}))
-    model = full(coordinates=coordinates, without=without).fit(EXAMPLES, LABELS, events=EVENTS)
+    read = plan.part(np.arange(N), plan.columns({"text_channels": {"coordinates": coordinates}, "without": without}))
+    model = full(text_channels={"coordinates": coordinates, "recent_interest": 5}, without=without).fit(
+        EXAMPLES, LABELS, events=EVENTS
+    )
     own = model.matrix(EXAMPLES)
     assert read.columns == own.columns
     np.testing.assert_allclose(read.values, own.values, atol=1e-5)
@@ -183,7 +187,7 @@ def test_a_trial_reads_what_the_model_with_its_settings_reads(coordinates: int, 
 
 def test_texts_are_encoded_once_for_all_trials_and_folds() -> None:
     encoder = HashEncoder()
-    tuned(full(encoder=TextEncoder(encoder, store=None), recent_interest=0), events=EVENTS, n_trials=4, folds=3)
+    tuned(full(encoder=TextEncoder(encoder, store=None), text_channels=None), events=EVENTS, n_trials=4, folds=3)
     distinct = EXAMPLES["query"].n_unique() + EXAMPLES["title"].n_unique()
     probes = len(encoder.texts) - distinct
     assert 0 <= probes <= 4
@@ -577,7 +581,7 @@ def test_two_workers_score_trials_as_one_does() -> None:
     checked = 0
     for trial in study.optuna_study.trials:
         if trial.state == optuna.trial.TrialState.COMPLETE:
-            settings = study.space.settings({name: study.trials[name][trial.number] for name in study.space})
+            settings = study.space.settings({name: study.trials[name][trial.number] for name in study.space}, full())
             alone = np.mean([plan.train(i, settings, lambda *_: None).value for i in range(2)])
             assert trial.value == pytest.approx(alone, abs=1e-9)
             checked += 1

@@ -58,7 +58,7 @@ def search():
         categorical=["category"],
         numeric=["price"],
         encoder=TextEncoder(HashEncoder()),
-        coordinates=4,
+        text_channels={"coordinates": 4},
         n_estimators=40,
         n_jobs=1,
     )
@@ -113,9 +113,10 @@ def test_fit_save_score_and_report(search, tmp_path):
     }
     assert set(report.columns.columns) >= {"column", "group", "gain", "shap"}
     assert set(report.ablation.columns) >= {"dropped", "metric", "value", "low", "high"}
-    assert report.groups["group"][0] == "text match"
+    assert report.groups["group"][0] in ("text match", "text head")
     assert set(report.groups["group"]) == {
-        "query text", "item text", "text match", "user behaviour", "item behaviour", "query behaviour", "attributes",
+        "query text", "item text", "text match", "text head", "user behaviour", "item behaviour", "query behaviour",
+        "attributes",
     }  # fmt: skip
     report.save(tmp_path / "report.html")
     assert (tmp_path / "report.html").stat().st_size < 5_000_000

@@ -93,6 +93,8 @@ def _value(name: str, value: Any, default: BaseDistribution) -> Any:
     if name.startswith(SWITCH):
         if not isinstance(value, bool):
             raise SpaceError(f"{name!r} switches a group: True, False or [True, False], not {value!r}")
+    elif name == "head":
+        return value
     elif name == "booster":
         if not isinstance(value, str) or value not in BOOSTERS:
             raise SpaceError(f"no booster {value!r}{closest(str(value), BOOSTERS)}")

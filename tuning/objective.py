@@ -83,7 +83,7 @@ class Objective:
             raise
 
     def _score(self, trial: Trial) -> float:
-        settings = self.space.settings(self.space.suggest(trial))
+        settings = self.space.settings(self.space.suggest(trial), self.plan.task.model)
         trial.set_user_attr(SETTINGS, settings)
         scores: list[FoldScore] = []
         spent = {"bin_seconds": 0.0, "train_seconds": 0.0}

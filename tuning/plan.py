@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,12 +12,18 @@ from typing import Any
 import joblib
 import numpy as np
 
-from hybrid import FeatureMatrix
+from hybrid import Coordinates, FeatureMatrix
 from hybrid.boosters import OnRound, TreeParameters, booster_class
-from hybrid.builder import Progress
+from hybrid.builder import EncodedTexts, Progress
+from hybrid.channels import TextChannels
 from hybrid.coordinates import coordinate_columns
+from hybrid.head import FittedHead, fit_head
+from hybrid.head.choice import with_head
+from hybrid.head.folds import head_folds
 from hybrid.labels import row_weights
+from hybrid.matrix import TEXT_HEAD
 from tuning.binned import BYTES_PER_VALUE, BinnedStore, Pair
+from tuning.folds import Fold
 from tuning.space import SearchSpace
 from tuning.task import Task, unfitted_copy
 
@@ -34,6 +41,15 @@ class FoldScore:
 
 
 @dataclass(frozen=True, eq=False)
+class FoldHead:
+    """The text head of a fold: trained on its training rows, whose logits are out of fold."""
+
+    fitted: FittedHead
+    train: np.ndarray
+    valid: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Plan:
     """One matrix that holds what any trial may read, and how a trial reads and trains on it.
 
@@ -42,8 +58,9 @@ class Plan:
     task : Task
     matrix : FeatureMatrix
         All groups, with the most coordinates of the space, rows as the examples.
-    coordinates : int
-        The most coordinates of the space.
+    encoded : EncodedTexts
+    coordinates : Coordinates
+        Of the matrix: the most of the space.
     weight : numpy.ndarray or None
         Class weights of all rows.
     n_jobs : int
@@ -55,27 +72,35 @@ class Plan:
 
     task: Task
     matrix: FeatureMatrix
-    coordinates: int
+    encoded: EncodedTexts
+    coordinates: Coordinates
     weight: np.ndarray | None
     n_jobs: int
     seconds: float
     binned: BinnedStore = field(default_factory=BinnedStore)
+    heads: dict[int, FoldHead] = field(default_factory=dict)
+    training_head: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def build(cls, task: Task, space: SearchSpace, *, n_workers: int = 1, progress: Progress | None = None) -> Plan:
         """Embed, compute behaviour and join: once for all folds and trials.
 
         One matrix serves every fold without leaking: as-of features read strictly earlier events only, and all else that the builder
-        fits (principal axes, categories, priors of rates) never sees a label.
+        fits (principal axes, categories, priors of rates) never sees a label. The text head does, and is trained fold by fold.
         """
         started = time.perf_counter()
-        coordinates = space.most_coordinates(task.model)
-        builder = unfitted_copy(task.model, coordinates=coordinates, without=()).builder()
-        matrix = builder.fit(task.examples, task.events, progress)
+        channels = dict(task.model.text_channels or {})
+        if "coordinates" in space:
+            reduction = task.model.channels().coordinates.reduction
+            channels["coordinates"] = Coordinates(n=space.most_coordinates(task.model), reduction=reduction)
+        widest = unfitted_copy(task.model, text_channels=channels, without=())
+        builder = widest.builder()
+        encoded = builder.encode(task.examples, progress)
         return cls(
             task=task,
-            matrix=matrix,
-            coordinates=coordinates,
+            matrix=builder.fit(task.examples, encoded, task.events),
+            encoded=encoded,
+            coordinates=widest.channels().coordinates,
             weight=row_weights(task.codes, task.classes, task.model.class_weight, None),
             n_jobs=max(1, (task.model.n_jobs or joblib.cpu_count()) // n_workers),
             seconds=time.perf_counter() - started,
@@ -86,11 +111,13 @@ class Plan:
 
         Principal axes come in the order of their variance, so fewer coordinates are the first of more.
         """
-        read = settings.get("coordinates", self.coordinates)
+        model = self.task.model
+        roles = list(model.text or {})
+        channels = TextChannels.of(settings.get("text_channels", model.text_channels), None, roles)
         beyond = {
             column.name
-            for role in self.task.model.text or {}
-            for column in coordinate_columns(role, self.coordinates)[read:]
+            for role in roles
+            for column in coordinate_columns(role, self.coordinates.of(role))[channels.coordinates.of(role) :]
         }
         off = set(settings["without"])
         return np.array(
@@ -147,13 +174,49 @@ class Plan:
         max_bin = settings.get("max_bin", self.task.model.max_bin)
         columns = self.columns(settings)
         fold = self.task.folds[fold_number]
+        mode = None if TEXT_HEAD in settings["without"] else settings.get("head")
 
         def make() -> Pair:
             booster, codes = booster_class(name), self.task.codes
             how: dict[str, Any] = {"max_bin": max_bin, "device": self.task.model.device, "n_jobs": self.n_jobs}
             weight = None if self.weight is None else self.weight[fold.train]
-            train = booster.bin(self.part(fold.train, columns), codes[fold.train], weight=weight, **how)
-            return train, booster.bin(self.part(fold.valid, columns), codes[fold.valid], reference=train, **how)
+            parts = [self.part(rows, columns) for rows in (fold.train, fold.valid)]
+            if mode is not None:
+                head = self.head(fold_number)
+                parts = [
+                    with_head(part, logits, head.fitted, mode, self.task.classes)
+                    for part, logits in zip(parts, (head.train, head.valid), strict=True)
+                ]
+            if weights := self.task.model.feature_weights:
+                parts = [part.weighted(weights) for part in parts]
+            train = booster.bin(parts[0], codes[fold.train], weight=weight, **how)
+            return train, booster.bin(parts[1], codes[fold.valid], reference=train, **how)
 
         size = (len(fold.train) + len(fold.valid)) * len(columns) * BYTES_PER_VALUE[name]
-        return self.binned.get((fold_number, name, max_bin, columns.tobytes()), make, size)
+        return self.binned.get((fold_number, name, max_bin, columns.tobytes(), mode), make, size)
+
+    def head(self, fold_number: int) -> FoldHead:
+        """The head of a fold, trained when a trial first asks for it."""
+        with self.training_head:
+            if fold_number not in self.heads:
+                self.heads[fold_number] = self._train_head(self.task.folds[fold_number])
+            return self.heads[fold_number]
+
+    def _train_head(self, fold: Fold) -> FoldHead:
+        task, declared = self.task, self.task.model.channels().head
+        assert declared is not None
+        groups, times = (None if values is None else values[fold.train] for values in (task.row_groups, task.times))
+        codes, random_state = task.codes[fold.train], task.model.random_state
+        train = self.encoded.rows(fold.train)
+        fit = fit_head(
+            declared,
+            train.embedded,
+            train.texts,
+            codes,
+            n_classes=len(task.classes),
+            folds=head_folds(codes, groups, times, declared.folds, random_state),
+            weight=None if self.weight is None else self.weight[fold.train],
+            random_state=random_state,
+        )
+        valid = self.encoded.rows(fold.valid)
+        return FoldHead(fit.head, fit.logits, fit.head.logits(valid.embedded, valid.texts))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -55,9 +55,17 @@ def model_table(study: Study) -> str:
         + ", ".join(str(rounds) for rounds in TrialResult.of(study.best_trial).rounds),
         "[model]",
         # What JSON and TOML write alike: strings, numbers, true and false, lists of strings.
-        *(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in study.best_params.items()),
+        *(f"{name} = {_as_toml(value)}" for name, value in study.best_params.items()),
     ]
     return "\n".join(lines)
+
+
+def _as_toml(value: Any) -> str:
+    """A value as TOML writes it; what is None is left to its default."""
+    if isinstance(value, Mapping):
+        inside = (f"{json.dumps(str(key))} = {_as_toml(one)}" for key, one in value.items() if one is not None)
+        return f"{{ {', '.join(inside)} }}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _key_figures(study: Study) -> list[KeyFigure]:

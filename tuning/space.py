@@ -15,10 +15,12 @@ from hybrid import HybridClassifier, TreeParameters
 from hybrid.attributes import GROUP as ATTRIBUTES
 from hybrid.boosters import BOOSTERS, booster_class
 from hybrid.builder import behavior_group
+from hybrid.channels import AUTO, FEATURE, MARGIN, TextChannels, plain
 from hybrid.coordinates import coordinate_columns
 from hybrid.errors import DeviceError
 from hybrid.interest import GROUP as RECENT_INTEREST
 from hybrid.match import GROUP as TEXT_MATCH
+from hybrid.matrix import TEXT_HEAD
 from hybrid.texts import role_columns
 from tuning.distributions import SWITCH, choices_of, declared, described, holds, suggest
 from tuning.errors import SpaceError
@@ -74,8 +76,11 @@ class SearchSpace(Mapping[str, BaseDistribution]):
         """
         space: dict[str, BaseDistribution] = {"booster": CategoricalDistribution(_boosters(model)), **TREES}
         if model.text:
-            choices = sorted({*COORDINATES, model.coordinates}) if model.coordinates else (0,)
+            own_coordinates = model.channels().coordinates.n
+            choices = sorted({*COORDINATES, own_coordinates}) if own_coordinates else (0,)
             space["coordinates"] = CategoricalDistribution(choices)
+            if model.channels().head is not None:
+                space["head"] = CategoricalDistribution((MARGIN, FEATURE))
         own = groups(model)
         switch = (True, False) if len(own) > 1 else (True,)
         return cls(space | {SWITCH + group: CategoricalDistribution(switch) for group in own})
@@ -130,7 +135,9 @@ class SearchSpace(Mapping[str, BaseDistribution]):
 
     def most_coordinates(self, model: HybridClassifier) -> int:
         """The most coordinates that any trial reads."""
-        return max(choices_of(self["coordinates"])) if "coordinates" in self else model.coordinates
+        if "coordinates" in self:
+            return max(choices_of(self["coordinates"]))
+        return max([model.channels().coordinates.of(role) for role in model.text or {}], default=0)
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
         """One trial's value of each parameter. The last switch is not asked where it must be on, for all others are off."""
@@ -143,17 +150,35 @@ class SearchSpace(Mapping[str, BaseDistribution]):
 
     def start(self, model: HybridClassifier) -> dict[str, Any] | None:
         """The model's own settings as a trial; None where they lie outside the space."""
+        channels = model.channels()
+        of_channels = {"coordinates": channels.coordinates.n, "head": _mode(channels)}
         own = {
-            name: name.removeprefix(SWITCH) not in model.without if name.startswith(SWITCH) else getattr(model, name)
+            name: name.removeprefix(SWITCH) not in model.without
+            if name.startswith(SWITCH)
+            else of_channels[name]
+            if name in of_channels
+            else getattr(model, name)
             for name in self
         }
         return own if all(holds(self[name], value) for name, value in own.items()) else None
 
     @staticmethod
-    def settings(chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """A trial's values as parameters of ``HybridClassifier.set_params``."""
+    def settings(chosen: Mapping[str, Any], model: HybridClassifier) -> dict[str, Any]:
+        """A trial's values as parameters for ``model.set_params``.
+
+        The number of coordinates holds for every role. A head that the model leaves to "auto" is the margin where the space does not say.
+        """
         settings = {name: value for name, value in chosen.items() if not name.startswith(SWITCH)}
         off = [name.removeprefix(SWITCH) for name, on in chosen.items() if name.startswith(SWITCH) and not on]
+        declared, channels = plain(model.text_channels) or {}, model.channels()
+        if "coordinates" in settings:
+            n, reduction = settings.pop("coordinates"), channels.coordinates.reduction
+            declared["coordinates"] = n if reduction == "pca" else {"n": n, "reduction": reduction}
+            settings["text_channels"] = declared
+        if channels.head is not None:
+            settings["head"] = settings.get("head", _mode(channels))
+            if isinstance(declared.get("head"), str):  # which would have the last word
+                settings["text_channels"] = {**declared, "head": True}
         return settings | {"without": off}
 
     def described(self) -> dict[str, str]:
@@ -165,20 +190,26 @@ def groups(model: HybridClassifier) -> list[str]:
     """The groups of columns that a model declares, before any of them are left out."""
     roles = role_columns(model.text or {})
     found = [coordinate_columns(role, 1)[0].group for role in roles]
-    if len(roles) > 1:
+    if len(roles) > 1 and model.channels().match:
         found.append(TEXT_MATCH)
     if model.behavior is not None:
         found += [behavior_group(BehaviorColumn("", key, family.name)) for key, family in model.behavior.open_plan()]
-        if model.recent_interest:
+        if model.channels().recent_interest:
             found.append(RECENT_INTEREST)
     if model.categorical or model.numeric:
         found.append(ATTRIBUTES)
+    if model.channels().head is not None:
+        found.append(TEXT_HEAD)
     return list(dict.fromkeys(found))
 
 
 def known(model: HybridClassifier) -> dict[str, BaseDistribution]:
     """Every parameter that a space of this model may name, with its default values."""
     return {**SearchSpace.default(model), **MORE}
+
+
+def _mode(channels: TextChannels) -> str | None:
+    return MARGIN if channels.head_mode == AUTO else channels.head_mode
 
 
 def _boosters(model: HybridClassifier) -> tuple[str, ...]:
@@ -205,6 +236,8 @@ def _check(space: SearchSpace, model: HybridClassifier) -> None:
                 raise SpaceError(f"max_bin must be at least 2, not {value}")
             elif name == "coordinates" and value < 1 and len(ends) > 1:
                 raise SpaceError("coordinates to choose from must be at least 1; coordinates=0 alone leaves them out")
+            elif name == "head" and value not in (MARGIN, FEATURE):
+                raise SpaceError(f'head is "margin" or "feature", not {value!r}; "use text head" switches it off')
             elif name == "booster":
                 booster_class(value).resolve_device(model.device)
     if model.booster_params and len(choices_of(space.get("booster", CategoricalDistribution((model.booster,))))) > 1:

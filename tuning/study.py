@@ -109,7 +109,8 @@ class Study:
         """
         settings = {**self.best_params, "n_estimators": self.best_rounds, "early_stopping_rounds": None}
         model = unfitted_copy(self.task.model, **settings)
-        return model.fit(self.task.examples, self.task.labels, events=self.task.events, progress=progress)
+        task = self.task
+        return model.fit(task.examples, task.labels, events=task.events, groups=task.row_groups, progress=progress)
 
     def report(self, path: str | Path, *, title: str = "What the search found") -> None:
         """Write the study as one self-contained HTML file."""

@@ -22,7 +22,7 @@ from tuning.folds import Fold, check_folds, check_kind, given_folds, group_folds
 from tuning.space import MORE, TREES, SearchSpace, groups
 
 _HASHED_ROWS = 65_536
-_TUNED = {*TREES, *MORE, "booster", "coordinates", "without"}
+_TUNED = {*TREES, *MORE, "booster", "head", "without"}
 _WITHOUT_EFFECT = {"device", "n_jobs", "eval_metric"}
 """Parameters of the model that change no trial: where and how fast it trains, and the metric that the study's own replaces."""
 
@@ -45,6 +45,10 @@ class Task:
     cv : str
         How the folds were made: "time", "group", "stratified" or "given".
     folds : tuple of Fold
+    row_groups : numpy.ndarray of int64, shape (n_rows,), or None
+        What ``cv="group"`` keeps together.
+    times : numpy.ndarray of int64, shape (n_rows,), or None
+        Timestamps, where ``cv="time"`` or the model's log gives them.
     """
 
     model: HybridClassifier
@@ -56,6 +60,8 @@ class Task:
     metric: Metric
     cv: str
     folds: tuple[Fold, ...]
+    row_groups: np.ndarray | None = None
+    times: np.ndarray | None = None
 
     @classmethod
     def check(
@@ -93,17 +99,22 @@ class Task:
             raise FoldError('time is the column of cv="time"; leave it out, or use those folds')
         if groups_of_rows is not None and cv != "group":
             raise FoldError('groups are what cv="group" keeps together; leave them out, or use those folds')
+        row_groups = times = None
+        if cv == "time" or unfitted.behavior is not None:
+            times = _times(unfitted, frame, time)
         if cv == "time":
-            made = time_folds(_times(unfitted, frame, time), folds)
+            assert times is not None
+            made = time_folds(times, folds)
         elif cv == "group":
-            made = group_folds(_groups(unfitted, frame, groups_of_rows), folds, random_state)
+            row_groups = _groups(unfitted, frame, groups_of_rows)
+            made = group_folds(row_groups, folds, random_state)
         elif cv == "stratified":
             made = stratified_folds(codes, folds, random_state)
         else:
             made = given_folds(list(cv), frame.height)
         check_folds(made, codes, classes, judged)
         kind = cv if isinstance(cv, str) else "given"
-        return cls(unfitted, frame, labels, codes, classes, events, judged, kind, made)
+        return cls(unfitted, frame, labels, codes, classes, events, judged, kind, made, row_groups, times)
 
     def fingerprint(self, space: SearchSpace) -> dict[str, str]:
         """What trials of one study must share, by name; a study is resumed only with the same."""
@@ -165,7 +176,7 @@ def _read_events(model: HybridClassifier, events: Frame | None) -> pl.DataFrame:
     assert behavior is not None
     log = behavior.log
     read = log.read(events, *behavior.log_columns())
-    if not model.recent_interest:
+    if not model.channels().recent_interest:
         return read
     frame, item = to_polars(events, "events"), (model.text or {})["item"]
     columns = [item] if isinstance(item, str) else list(item)

@@ -151,7 +151,7 @@ class Booster(ABC):
         device: str = "cpu",
         n_jobs: int | None = None,
     ) -> BinnedData:
-        """Bin a matrix with its labels (codes 0 .. n_classes - 1).
+        """Bin a matrix with its labels (codes 0 .. n_classes - 1), and take the margin that it carries for the trees to start from.
 
         Validation data name the training data as ``reference`` and take bins and device from it.
         """
@@ -183,7 +183,10 @@ class Booster(ABC):
 
     @abstractmethod
     def contributions(self, matrix: FeatureMatrix) -> np.ndarray:
-        """Exact tree SHAP values, float32 of shape (n_rows, n_margins, n_columns + 1): the last is the bias, they sum to the margin."""
+        """Exact tree SHAP values, float32 of shape (n_rows, n_margins, n_columns + 1): the last is the bias, they sum to the margin.
+
+        Where the matrix carries a margin, the bias holds its mean, and the sum lacks ``matrix.margin.contributions``.
+        """
 
     @abstractmethod
     def gain(self) -> np.ndarray:

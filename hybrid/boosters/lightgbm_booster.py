@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 import lightgbm as lgb
 import numpy as np
+from scipy.special import softmax
 
 from hybrid.boosters.base import BinnedData, Booster, OnRound, TreeParameters
 from hybrid.boosters.checks import check_columns, check_labels, check_values
@@ -100,6 +101,10 @@ class LightGBMBooster(Booster):
     ) -> BinnedData:
         check_labels(matrix, y, weight)
         check_values(matrix)
+        if any(column.weight != 1 for column in matrix.columns):
+            raise ParameterError(
+                "LightGBM cannot weight columns when it samples them: leave feature_weights out, or use XGBoost"
+            )
         if reference is None:
             device = cls.resolve_device(device)
         else:
@@ -109,6 +114,7 @@ class LightGBMBooster(Booster):
             matrix.numpy(),
             label=y,
             weight=weight,
+            init_score=None if matrix.margin is None else matrix.margin.values.squeeze(),
             categorical_feature=[j for j, column in enumerate(matrix.columns) if column.categories > 0],
             params=_binning(max_bin, device) | {"num_threads": n_jobs or 0},
             reference=None if reference is None else reference.native,
@@ -159,14 +165,23 @@ class LightGBMBooster(Booster):
         )
 
     def margin(self, matrix: FeatureMatrix) -> np.ndarray:
-        return self._predict(matrix, raw_score=True).reshape(len(matrix), self.n_margins)
+        scores = self._predict(matrix, raw_score=True).reshape(len(matrix), self.n_margins)
+        return scores if matrix.margin is None else scores + matrix.margin.values
 
     def predict_proba(self, matrix: FeatureMatrix) -> np.ndarray:
+        if matrix.margin is not None:  # LightGBM 4.7 adds no initial score when it predicts
+            margin = self.margin(matrix)
+            return softmax(
+                np.concatenate([np.zeros_like(margin), margin], axis=1) if self.n_classes == 2 else margin, axis=1
+            )
         proba = self._predict(matrix).reshape(len(matrix), self.n_margins)
         return np.concatenate([1 - proba, proba], axis=1) if self.n_classes == 2 else proba
 
     def contributions(self, matrix: FeatureMatrix) -> np.ndarray:
-        return self._predict(matrix, pred_contrib=True).reshape(len(matrix), self.n_margins, len(self.columns) + 1)
+        shap = self._predict(matrix, pred_contrib=True).reshape(len(matrix), self.n_margins, len(self.columns) + 1)
+        if matrix.margin is not None:
+            shap[:, :, -1] += matrix.margin.mean
+        return shap
 
     def gain(self) -> np.ndarray:
         return self._native.feature_importance("gain", iteration=self.best_iteration).astype(np.float64)

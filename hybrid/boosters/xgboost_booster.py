@@ -117,6 +117,11 @@ class XGBoostBooster(Booster):
             ref=None if reference is None else reference.native,
             nthread=n_jobs,
         )
+        if matrix.margin is not None:
+            native.set_base_margin(matrix.margin.values)
+        weights = [column.weight for column in matrix.columns]
+        if set(weights) != {1.0}:
+            native.set_info(feature_weights=np.array(weights, dtype=np.float32))
         return BinnedData(native, matrix.columns, y, weight, max_bin, device, absent)
 
     @classmethod
@@ -188,6 +193,8 @@ class XGBoostBooster(Booster):
         data = xgb.DMatrix(
             values, feature_types=_feature_types(self.columns), enable_categorical=True, nthread=self._n_jobs or None
         )
+        if matrix.margin is not None:  # the bias of each row then begins at its margin instead of at the base score
+            data.set_base_margin(np.broadcast_to(matrix.margin.mean, matrix.margin.values.shape).copy())
         return self._native_for(values).predict(data, pred_contribs=True, strict_shape=True)
 
     def gain(self) -> np.ndarray:
@@ -207,7 +214,10 @@ class XGBoostBooster(Booster):
     def _predict(self, matrix: FeatureMatrix, kind: str) -> np.ndarray:
         check_columns(self.columns, matrix)
         values = _as_they_lie(with_codes_missing(matrix, self._absent_codes))
-        predicted = self._native_for(values).inplace_predict(values, predict_type=kind, strict_shape=True)
+        margin = None if matrix.margin is None else matrix.margin.values
+        predicted = self._native_for(values).inplace_predict(
+            values, predict_type=kind, base_margin=margin, strict_shape=True
+        )
         if not isinstance(predicted, np.ndarray):
             predicted = predicted.get()  # CUDA values come back as a CuPy array
         return predicted.reshape(len(matrix), self.n_margins)  # which XGBoost 3 forgets where there are no rows

@@ -1,0 +1,89 @@
+"""How the head enters the trees: as margin, as columns, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from hybrid.boosters import Booster
+from hybrid.head.text_head import FittedHead, HeadFit, base_margin, margins
+from hybrid.importance import row_losses
+from hybrid.matrix import TEXT_HEAD, Column, FeatureMatrix
+
+Grow = Callable[[FeatureMatrix, np.ndarray, FeatureMatrix, np.ndarray], Booster]
+"""Boosts a matrix with its labels, stopping on a second one."""
+
+MOST_CLASSES = 16
+_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class HeadChoice:
+    """How the head enters, and why.
+
+    Parameters
+    ----------
+    mode : {"margin", "feature"} or None
+    reason : str
+    losses : mapping from mode ("none", "margin", "feature") to float
+        Held-out log loss of trees; empty where nothing was compared.
+    """
+
+    mode: str | None
+    reason: str
+    losses: Mapping[str, float]
+
+
+NO_HEAD = HeadChoice(None, "the model declares none", {})
+
+
+def with_head(
+    matrix: FeatureMatrix, logits: np.ndarray, head: FittedHead, mode: str | None, labels: np.ndarray
+) -> FeatureMatrix:
+    """The matrix with the head's logits: as the margin that trees start from, or as columns of the group "text head"."""
+    if mode is None:
+        return matrix
+    if mode == "margin":
+        if not matrix.columns:  # no booster takes a matrix without columns
+            nothing = np.zeros((len(logits), 1), dtype=np.float32)
+            matrix = FeatureMatrix(nothing, (Column("text_head__nothing", TEXT_HEAD),))
+        return FeatureMatrix(matrix.values, matrix.columns, base_margin(logits, head))
+    names = ["text_head__logit"] if len(labels) == 2 else [f"text_head__{label}" for label in labels.tolist()]
+    columns = tuple(Column(name, TEXT_HEAD) for name in names)
+    return FeatureMatrix.join([matrix, FeatureMatrix(np.ascontiguousarray(margins(logits)), columns)])
+
+
+def choose(
+    matrix: FeatureMatrix,
+    fit: HeadFit,
+    codes: np.ndarray,
+    split: tuple[np.ndarray, np.ndarray] | None,
+    labels: np.ndarray,
+    grow: Grow,
+    random_state: int,
+) -> HeadChoice:
+    """Compare the ways on rows held out, by the log loss of trees, 20,000 rows to learn from at most.
+
+    A head that is no better out of fold than the classes' shares is left out at once. With more than 16 classes it is the margin: a tree
+    a class and round, over a column a class, would cost too much to try.
+    """
+    if fit.loss >= fit.prior_loss:
+        why = f"out of fold its loss is {fit.loss:.4f}, no better than the {fit.prior_loss:.4f} of the classes' shares"
+        return HeadChoice(None, why, {})
+    if len(labels) > MOST_CLASSES:
+        return HeadChoice("margin", f"{len(labels)} classes are too many to compare", {})
+    if split is None:
+        return HeadChoice("margin", "there are too few rows to compare", {})
+    rng = np.random.default_rng(random_state)
+    train, held = (np.sort(rng.permutation(rows)[:_ROWS]) for rows in split)
+    losses = {}
+    for mode in ("margin", "feature", None):
+        joined = with_head(matrix, fit.logits, fit.head, mode, labels)
+        if joined.columns:
+            trees = grow(joined.rows(train), codes[train], joined.rows(held), codes[held])
+            losses[mode or "none"] = float(row_losses(codes[held], trees.predict_proba(joined.rows(held))).mean())
+    best = min(losses, key=lambda mode: losses[mode])
+    compared = ", ".join(f"{mode} {loss:.4f}" for mode, loss in losses.items())
+    return HeadChoice(None if best == "none" else best, f"held-out log loss: {compared}", losses)
