@@ -54,7 +54,9 @@ def main() -> None:
             seconds[name] = min(seconds[name], time.perf_counter() - start)
 
     print(f"{len(texts)} {what}, mean length {np.mean([len(text) for text in texts]):.0f} characters, no store")
-    print(f"{'backend':12}{'ready, s':>10}{'texts/s':>10}{'times torch':>13}{'mean cos':>10}{'least cos':>11}{'pairs':>8}")
+    print(
+        f"{'backend':12}{'ready, s':>10}{'texts/s':>10}{'times torch':>13}{'mean cos':>10}{'least cos':>11}{'pairs':>8}"
+    )
     sample = slice(0, 1_000)  # of which all pairs are compared
     for name in names:
         own = name == TORCH or BACKENDS[name].keeps_space

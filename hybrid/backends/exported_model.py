@@ -67,6 +67,8 @@ class ExportedModel(TextModel):
         return self.backend.dtype
 
     def dimension(self, device: str) -> int:
+        if self.backend.keeps_space and (declared := load_folder(self.files, "cpu").get_embedding_dimension()):
+            return declared  # sooner than an export
         return self.encode([PROBES[0]], prompt="", device=device, batch_size=1).shape[1]
 
     def encode(self, texts: list[str], *, prompt: str, device: str, batch_size: int) -> np.ndarray:
