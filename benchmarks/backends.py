@@ -61,10 +61,13 @@ def main() -> None:
     for name in names:
         own = name == TORCH or BACKENDS[name].keeps_space
         near = Agreement.of(vectors[TORCH][sample], vectors[name][sample], same_space=False)
-        cosines = (vectors[TORCH] * vectors[name]).sum(axis=1) if own else np.full(1, np.nan)
+        cosines = f"{'-':>10}{'-':>11}"
+        if own:
+            each = (vectors[TORCH] * vectors[name]).sum(axis=1)
+            cosines = f"{each.mean():10.4f}{each.min():11.4f}"
         print(
             f"{name:12}{ready[name]:10.1f}{len(texts) / seconds[name]:10.0f}{seconds[TORCH] / seconds[name]:13.2f}"
-            f"{cosines.mean():10.4f}{cosines.min():11.4f}{near.similarity_correlation:8.4f}"
+            f"{cosines}{near.similarity_correlation:8.4f}"
         )
     print("pairs: correlation of the cosines of all pairs of 1,000 titles with torch's")
 

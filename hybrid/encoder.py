@@ -123,10 +123,7 @@ class TextEncoder:
         for name, value in (("dim", dim), ("batch_size", batch_size)):
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise ParameterError(f"{name} must be a positive whole number, not {value!r}")
-        if backend != _TORCH and str(device).startswith("cuda"):
-            raise DeviceError(
-                f"device={device!r}, but backend={backend!r} computes on the CPU: use backend='torch' for CUDA, or device='cpu'"
-            )
+        _refuse_cuda(backend, device)
         if device != "auto":
             resolve_device(device)
         if backend != _TORCH:
@@ -205,8 +202,8 @@ class TextEncoder:
         DeviceError
             CUDA is asked for where there is none, or of a backend that computes on the CPU.
         """
-        if device is not None and self.computes_on(device) != resolve_device(device):
-            raise DeviceError(f"device={device!r}, but backend={self.backend!r} computes on the CPU: use device='cpu'")
+        if device is not None:
+            _refuse_cuda(self.backend, device)
         vectors, index = self._embed(texts, role, resolve_device(device or self.device), progress)
         return vectors[index]
 
@@ -402,3 +399,10 @@ class TextEncoder:
         if self.store is None or not self._model().storable:
             return None
         return self.store if isinstance(self.store, EmbeddingStore) else default_store()
+
+
+def _refuse_cuda(backend: str, device: str) -> None:
+    if backend != _TORCH and str(device).startswith("cuda"):
+        raise DeviceError(
+            f"device={device!r}, but backend={backend!r} computes on the CPU: use backend='torch' for CUDA, or device='cpu'"
+        )
