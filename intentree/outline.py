@@ -44,7 +44,8 @@ families = [{ family = "similar", part = "query" }]  # more: docs/behaviour-feat
 prompts = { query = "query: " }  # by role; "*" for every other
 dim = 256                        # Matryoshka encoders
 #batch_size = 64
-#store = "default"               # or a folder, or { folder = "...", max_bytes = 1_000_000_000 }, or false""",
+#store = "default"               # or a folder, or { folder = "...", max_bytes = 1_000_000_000 }, or false
+#trust_remote_code = false       # true runs code that the model brings""",
     "model": """\
 [model]                          # hybrid.HybridClassifier
 text = { query = "query", item = ["title", "description"] }
