@@ -33,7 +33,6 @@ from features.vectors import EncodedIds, VectorFamily, VectorTable
 from hybrid.boosters import booster_class
 from hybrid.channels import plain
 from hybrid.coordinates import Projection
-from hybrid.device import resolve_device
 from hybrid.encoder import TextEncoder
 from hybrid.errors import ArtifactError, ParameterError
 from hybrid.head import FittedHead
@@ -161,7 +160,7 @@ def load(folder: str | Path, *, encoder: Any = None, device: str = "auto") -> Hy
         text_encoder.verify()
     model.builder_ = builder
     model.devices_ = {
-        "encoder": None if text_encoder is None else resolve_device(device),
+        "encoder": None if text_encoder is None else text_encoder.computes_on(device),
         "booster": manifest["device"],
     }
     model.timings_ = manifest["timings"]

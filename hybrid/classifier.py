@@ -230,7 +230,8 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         self.booster_ = self._grow(matrix, codes, weight, valid_data, held, progress)
         self.builder_ = builder
         self.columns_ = matrix.columns
-        self.devices_ = {"encoder": builder.device if self.text else None, "booster": self.booster_.device}
+        encoder_device = builder.encoder.computes_on(builder.device) if builder.encoder else None
+        self.devices_ = {"encoder": encoder_device, "booster": self.booster_.device}
         self.timings_ = {
             "features": built - started,
             "head": headed - built,

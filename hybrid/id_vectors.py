@@ -65,7 +65,8 @@ class TextVectors:
         if self.texts is not None and ids.dtype == self.texts["id"].dtype:
             named = ids.replace_strict(self.texts["id"], self.texts["text"], default=None, return_dtype=pl.String)
             text = named.fill_null(text)
-        return unit(self._encoder.encode(text, role=self.role, device=self._device))
+        embedded = self._encoder.encode_distinct(text, role=self.role, device=self._device)
+        return unit(embedded.vectors.cpu().numpy()[embedded.index])
 
 
 def text_vectors(

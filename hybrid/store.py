@@ -67,11 +67,16 @@ class StoreKey:
         return np.frombuffer(b"".join(map(digest, texts)), dtype=DIGEST)
 
 
-def default_folder() -> Path:
-    """``$INTENTREE_CACHE/embeddings``, else ``$XDG_CACHE_HOME/intentree/embeddings``, else below ``~/.cache``."""
+def cache_folder(name: str) -> Path:
+    """``$INTENTREE_CACHE/name``, else ``$XDG_CACHE_HOME/intentree/name``, else below ``~/.cache``."""
     if cache := os.environ.get("INTENTREE_CACHE"):
-        return Path(cache).expanduser() / "embeddings"
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "intentree" / "embeddings"
+        return Path(cache).expanduser() / name
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "intentree" / name
+
+
+def default_folder() -> Path:
+    """Where the store lies unless told otherwise: ``embeddings`` in the user's cache."""
+    return cache_folder("embeddings")
 
 
 class EmbeddingStore:

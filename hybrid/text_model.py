@@ -43,6 +43,19 @@ class TextModel(ABC):
     def storable(self) -> bool:
         """Whether the fingerprint tells the model from others well enough to keep vectors under it."""
 
+    @property
+    def probes(self) -> np.ndarray | None:
+        """Rounded vectors of the probe texts, float64, shape (2, dimension), where the fingerprint does not decide; else None."""
+        return None
+
+    def gives(self, probes: Any) -> bool:
+        """Whether the model gives these vectors to the probe texts, but for float noise."""
+        expected = np.asarray(probes, dtype=np.float64)
+        found = self.probes
+        return (
+            found is not None and expected.shape == found.shape and np.allclose(expected, found, atol=_PROBE_TOLERANCE)
+        )
+
     @abstractmethod
     def dtype(self, device: str) -> str:
         """The precision that the model computes in on ``device``."""
@@ -79,8 +92,7 @@ class ObjectModel(TextModel):
     @cached_property
     def probes(self) -> np.ndarray:
         """The vectors of the probe texts, rounded to four decimals, float64, shape (2, dimension)."""
-        vectors = self.encode(list(PROBES), prompt="", device="cpu", batch_size=len(PROBES))
-        return vectors.astype(np.float64).round(4) + 0.0  # + 0.0 turns -0.0 into 0.0
+        return probe_vectors(self)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -91,11 +103,6 @@ class ObjectModel(TextModel):
         # Probes that come out zero or alike (a vocabulary without these words) could be many a model's.
         return bool(self.probes.any(axis=1).all() and (self.probes[0] != self.probes[1]).any())
 
-    def gives(self, probes: Any) -> bool:
-        """Whether the object gives these vectors to the probe texts, but for float noise."""
-        expected = np.asarray(probes, dtype=np.float64)
-        return expected.shape == self.probes.shape and np.allclose(expected, self.probes, atol=_PROBE_TOLERANCE)
-
     def dtype(self, device: str) -> str:
         return "float32"
 
@@ -104,6 +111,12 @@ class ObjectModel(TextModel):
 
     def encode(self, texts: list[str], *, prompt: str, device: str, batch_size: int) -> np.ndarray:
         return checked(self.model.encode([prompt + text for text in texts]), texts, self.name)
+
+
+def probe_vectors(model: TextModel) -> np.ndarray:
+    """The vectors that a model gives to the probe texts, rounded to four decimals, float64, shape (2, dimension)."""
+    vectors = model.encode(list(PROBES), prompt="", device="cpu", batch_size=len(PROBES))
+    return vectors.astype(np.float64).round(4) + 0.0  # + 0.0 turns -0.0 into 0.0
 
 
 def checked(vectors: Any, texts: list[str], name: str) -> np.ndarray:

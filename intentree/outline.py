@@ -40,10 +40,12 @@ families = [{ family = "similar", part = "query" }]  # more: docs/behaviour-feat
     "encoder": """\
 [encoder]                        # hybrid.TextEncoder; optional
 #model = "all-MiniLM-L6-v2"      # a name on the Hugging Face hub, or a folder
-prompts = { query = "query: " }  # by role
+#backend = "torch"               # or "onnx", "onnx-int8", "openvino", "static"
+prompts = { query = "query: " }  # by role; "*" for every other
 dim = 256                        # Matryoshka encoders
 #batch_size = 64
-#store = "default"               # or a folder, or { folder = "...", max_bytes = 1_000_000_000 }, or false""",
+#store = "default"               # or a folder, or { folder = "...", max_bytes = 1_000_000_000 }, or false
+#trust_remote_code = false       # true runs code that the model brings""",
     "model": """\
 [model]                          # hybrid.HybridClassifier
 text = { query = "query", item = ["title", "description"] }

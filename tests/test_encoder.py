@@ -20,7 +20,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
-from encoders import HashEncoder
+from encoders import HashEncoder, save_transformer
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from sklearn.base import clone
@@ -139,6 +139,54 @@ def test_prompts_that_the_model_declares(tmp_path):
     none = unit(plain.encode(texts, prompt=""))
     np.testing.assert_allclose(TextEncoder(folder).encode(texts), none, atol=1e-6)
     np.testing.assert_allclose(TextEncoder(folder, prompts={}).encode(texts, role="query"), none, atol=1e-6)
+
+
+def test_a_star_stands_for_every_other_role():
+    encoder = TextEncoder(HashEncoder(), prompts={"query": "q : ", "*": "d : "}, store=None)
+    for role, prompt in (("query", "q : "), ("item", "d : "), ("shop", "d : "), (None, "")):
+        np.testing.assert_allclose(encoder.encode(["red shoe"], role=role), hashed([f"{prompt}red shoe"]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "item"),
+    [
+        ("multilingual-e5-small", "query: ", "passage: "),
+        ("e5-large-v2", "query: ", "passage: "),
+        ("models--intfloat--multilingual-e5-base", "query: ", "passage: "),
+        ("bge-base-en-v1.5", "Represent this sentence for searching relevant passages: ", ""),
+        ("bge-small-zh-v1.5", "为这个句子生成表示以用于检索相关文章：", ""),
+        ("nomic-embed-text-v1.5", "search_query: ", "search_document: "),
+        ("bge-m3", "", ""),
+        ("my-e5-small-shoes", "", ""),
+        ("multilingual-e5-large-instruct", "", ""),
+    ],
+)
+def test_prompts_that_authors_publish(name, query, item, tmp_path):
+    folder = save_transformer(tmp_path / name)
+    encoder, plain = TextEncoder(folder, store=None, device="cpu"), TextEncoder(folder, prompts={}, store=None)
+    text = "red 耳机"
+    for role, prompt in (("query", query), ("item", item), (None, "")):
+        expected = plain.encode([prompt + text])
+        np.testing.assert_allclose(encoder.encode([text], role=role), expected, atol=1e-5)
+        np.testing.assert_allclose(plain.encode([text], role=role), plain.encode([text]), atol=1e-6)
+
+
+def test_prompts_follow_a_model_that_moves_and_give_way_to_declared_ones(tmp_path):
+    folder = save_transformer(tmp_path / "multilingual-e5-small")
+    encoder = TextEncoder(folder, store=None, device="cpu")
+    description = json.loads(json.dumps(encoder.describe()))
+    assert description["prompts"] == {"query": "query: ", "*": "passage: "}
+    shutil.move(folder, tmp_path / "renamed")
+    for model in (tmp_path / "renamed", TextEncoder(tmp_path / "renamed")):
+        again = TextEncoder.from_description(description, model=model)
+        np.testing.assert_allclose(
+            again.encode(["red 耳机"], role="item"), encoder.encode(["red 耳机"], role="item"), atol=1e-6
+        )
+    named = json.loads((tmp_path / "renamed" / "config.json").read_text())
+    (tmp_path / "renamed" / "config.json").write_text(json.dumps({**named, "_name_or_path": "intfloat/e5-small"}))
+    assert TextEncoder(tmp_path / "renamed").describe()["prompts"]["query"] == "query: "
+    declaring = save_transformer(tmp_path / "other" / "e5-small", prompts={"query": "red "})
+    assert TextEncoder(declaring).describe()["prompts"] == {"query": "red "}
 
 
 def test_encode_distinct_gives_each_text_one_row(tmp_path):
@@ -430,9 +478,43 @@ def test_code_in_a_folder_is_never_run(model_folder, tmp_path):
     shutil.copy(model_folder / "model.safetensors", auto_map)
 
     for folder in (model_folder, auto_map):
-        with pytest.raises(EncoderError, match="code of its own"):
+        with pytest.raises(EncoderError, match=r"code of its own.*trust_remote_code=True"):
             TextEncoder(folder, store=None).encode(["a"])
     assert not (tmp_path / "ran").exists()
+
+
+def test_code_in_a_folder_is_run_on_request_only(model_folder, tmp_path):
+    plain = TextEncoder(model_folder, store=None).encode(["red shoe"])
+    code = (
+        f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()\n"
+        "from sentence_transformers.sentence_transformer.modules import StaticEmbedding\n"
+        "class Custom(StaticEmbedding): pass\n"
+    )
+    (model_folder / "custom_module.py").write_text(code)
+    modules = json.loads((model_folder / "modules.json").read_text())
+    modules[0]["type"] = "custom_module.Custom"
+    (model_folder / "modules.json").write_text(json.dumps(modules))
+
+    trusting = TextEncoder(model_folder, store=None, trust_remote_code=True)
+    np.testing.assert_array_equal(trusting.encode(["red shoe"]), plain)
+    assert (tmp_path / "ran").exists()
+    fingerprint = trusting.fingerprint
+    with (model_folder / "custom_module.py").open("a") as file:
+        file.write("# another version\n")
+    assert TextEncoder(model_folder, trust_remote_code=True).fingerprint != fingerprint, "code is a part of the model"
+
+    description = json.loads(json.dumps(TextEncoder(model_folder, trust_remote_code=True).describe()))
+    assert "trust" not in json.dumps(description)
+    (tmp_path / "ran").unlink()
+    with pytest.raises(EncoderError):
+        TextEncoder.from_description(description).encode(["red shoe"])
+    with pytest.raises(EncoderError, match="code of its own"):
+        TextEncoder(model_folder, store=None).encode(["red shoe"])
+    assert not (tmp_path / "ran").exists()
+    again = TextEncoder.from_description(description, model=trusting)
+    again.verify()
+    with pytest.raises(ParameterError, match="trust_remote_code"):
+        TextEncoder(model_folder, trust_remote_code="yes")
 
 
 def test_a_broken_folder_is_named(model_folder):
