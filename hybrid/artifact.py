@@ -4,6 +4,7 @@
     model.ubj or model.txt   the trees
     projections.safetensors  mean and components of each role's coordinates
     categories.parquet       known values of the categorical columns
+    match.parquet            corpus statistics of the texts that others are matched with, where there are two roles
     behavior_log.parquet     the fitted event log
     vectors_{n}.parquet      the table of vectors that the n-th family of behaviour features was declared with, if any
     id_texts_{part}.parquet  texts of the ids whose vectors behaviour features read, if any
@@ -35,12 +36,13 @@ from hybrid.device import resolve_device
 from hybrid.encoder import TextEncoder
 from hybrid.errors import ArtifactError, ParameterError
 from hybrid.interest import RecentInterest
+from hybrid.match import Match, TextMatch
 from hybrid.matrix import Column
 
 if TYPE_CHECKING:
     from hybrid.classifier import HybridClassifier
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 _PACKAGES = ("intentree", "numpy", "polars", "torch", "sentence-transformers", "xgboost", "lightgbm", "scikit-learn")
 
@@ -146,6 +148,9 @@ def load(folder: str | Path, *, encoder: Any = None, device: str = "auto") -> Hy
         for role in builder.evidence.text
         if f"{role}/mean" in projections
     }
+    if (folder / "match.parquet").is_file():
+        statistics = pl.read_parquet(folder / "match.parquet")
+        builder.match = TextMatch.restore(Match(), tuple(builder.evidence.text), builder.categories, statistics)
     if builder.evidence.recent_interest:
         log = pl.read_parquet(folder / "interest_log.parquet")
         builder.interest = RecentInterest(log, builder.evidence.recent_interest)
@@ -171,6 +176,8 @@ def _write(model: HybridClassifier, folder: Path) -> None:
     save_file(tensors or {"none": torch.zeros(0)}, folder / "projections.safetensors")
     rows = [{"column": name, "value": value} for name, values in builder.categories.items() for value in values]
     pl.DataFrame(rows, schema={"column": pl.String, "value": pl.String}).write_parquet(folder / "categories.parquet")
+    if builder.match is not None:
+        builder.match.table().write_parquet(folder / "match.parquet")
     behavior = builder.evidence.behavior
     if behavior is not None:
         behavior.log_.write_parquet(folder / "behavior_log.parquet")

@@ -20,7 +20,7 @@ from hybrid.errors import MatrixError, ParameterError
 from hybrid.id_vectors import TextVectors, text_vectors
 from hybrid.interest import GROUP as RECENT_INTEREST
 from hybrid.interest import RecentInterest
-from hybrid.match import match
+from hybrid.match import Match, TextMatch
 from hybrid.matrix import Column, FeatureMatrix
 from hybrid.texts import role_columns, role_text
 
@@ -72,6 +72,7 @@ class MatrixBuilder:
         self.device = device
         self.categories: dict[str, list[str]] = {}
         self.projections: dict[str, Projection] = {}
+        self.match: TextMatch | None = None
         self.interest: RecentInterest | None = None
         self.id_vectors: dict[str, TextVectors] = {}
 
@@ -126,7 +127,7 @@ class MatrixBuilder:
         return frame
 
     def fit(self, examples: pl.DataFrame, events: Frame | None, progress: Progress | None = None) -> FeatureMatrix:
-        """Fit categories, projections and behaviour to checked examples, and return their matrix."""
+        """Fit categories, projections, corpus statistics and behaviour to checked examples, and return their matrix."""
         evidence = self.evidence
         self.categories = fit_categories(examples, evidence.categorical, "examples")
         if evidence.behavior is not None:
@@ -144,6 +145,8 @@ class MatrixBuilder:
                 role: Projection.fit(one.vectors, evidence.coordinates, evidence.reduction)
                 for role, one in embedded.items()
             }
+        if len(embedded) > 1:
+            self.match = TextMatch.fit(Match(), texts, embedded, self.categories)
         return self._join(examples, texts, embedded, None)
 
     def matrix(
@@ -201,8 +204,8 @@ class MatrixBuilder:
         for vectors in self.id_vectors.values():
             vectors.learn(examples, "examples")
         parts = [self.projections[role].apply(one, role) for role, one in embedded.items() if role in self.projections]
-        if len(embedded) > 1:
-            parts.append(match(list(embedded), embedded, texts))
+        if self.match is not None:
+            parts.append(self.match.matrix(texts, embedded, examples))
         if evidence.behavior is not None:
             parts.append(behavior_matrix(evidence.behavior, examples, events))
             if self.interest is not None:
