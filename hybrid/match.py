@@ -21,7 +21,7 @@ from hybrid.reading import Reading
 from hybrid.terms import Terms
 
 GROUP = "text match"
-_WORDS = ("jaccard", "covered", "covers", "idf_covered", "bm25", "bm25_share", "last_word", "first_at")
+_WORDS = ("jaccard", "covered", "covers", "idf_covered", "bm25", "bm25_share", "first_at", "asked")
 MEASURES = ("cosine", *_WORDS, "neighbours", "runs", "numbers", "quantities", "quantities_differ")
 """Of each pair of roles, in the order of the columns."""
 MENTIONS = ("named", "other_named")
@@ -67,15 +67,15 @@ class TextMatch:
       counted once, its plural is folded, and a Chinese character is a word.
     - ``idf_covered``: as ``covered``, a word weighing log(1 + (N - n + 0.5) / (n + 0.5)), where n of the N fitted documents have it.
     - ``bm25``: Okapi BM25 with k1 = 1.2 and b = 0.75 over the query's distinct words; ``bm25_share``: as a share of the most it could be.
-    - ``last_word``: 1 where the document has the query's last word with a letter, in English mostly the thing itself.
     - ``first_at``: words of the document before the first shared one, as a share of its words.
+    - ``asked``: distinct words of the query, which tells how much the shares are worth.
     - ``neighbours``: share of the query's pairs of adjacent words that the document has.
     - ``runs``: share of the query's runs of three characters, spaces and signs left out, that the document has.
     - ``numbers``, ``quantities``: shares of the query's numbers and of its numbers with a unit, whichever unit of the dimension it is,
       that the document has; ``quantities_differ``: share that it has in another value.
 
-    The first eight and ``last_word`` are 0 where nothing is shared or a text is empty. The others are NaN where the query has nothing to
-    look for: no two words, no three characters, no number, no quantity; ``first_at`` where no word is shared.
+    The first seven are 0 where nothing is shared or a text is empty. ``first_at`` is NaN where no word is shared, the last five where
+    the query has nothing to look for: no two words, no three characters, no number, no quantity.
 
     For an attribute and a role: ``named`` is 1 where the text names the row's own value, ``other_named`` where it names another known
     value instead; else 0, and NaN where the row's value is missing or unknown.
@@ -232,8 +232,8 @@ def _measure_words(reading: Reading, corpus: Corpus, pairs: _Pairs, out: np.ndar
             shared.sum(idf[shared.term]) / most[left],
             bm25,
             bm25 / (most[left] * (K1 + 1)),
-            shared.sum(reading.last[left][shared.pair] == shared.term),
             first_at / np.maximum(length[right], 1),
+            n_left,
         )
         for i, measure in enumerate(measures):
             out[shared.block, i] = measure

@@ -18,14 +18,14 @@ UNITS: dict[str, dict[str, float]] = {
         **dict.fromkeys(("cm", "centimeter", "centimeters", "centimetre", "centimetres", "厘米", "公分"), 0.01),
         **dict.fromkeys(("m", "meter", "meters", "metre", "metres", "米"), 1.0),
         **dict.fromkeys(("km", "kilometer", "kilometers", "公里", "千米"), 1000.0),
-        **dict.fromkeys(("in", "inch", "inches", '"', "''", "″", "”", "英寸", "寸"), INCH),
+        **dict.fromkeys(("in", "inch", "inches", '"', "''", "′′", "”", "英寸", "寸"), INCH),
         **dict.fromkeys(("ft", "foot", "feet", "'", "′", "’", "英尺"), 12 * INCH),
         **dict.fromkeys(("yd", "yard", "yards"), 36 * INCH),
     },
     "area": {
         **dict.fromkeys(("sq ft", "sq. ft", "square feet", "square foot"), (12 * INCH) ** 2),
         **dict.fromkeys(("sq in", "sq. in"), INCH**2),
-        **dict.fromkeys(("m2", "sq m", "square meters", "平方米", "平米"), 1.0),
+        **dict.fromkeys(("sq m", "square meters", "平方米", "平米"), 1.0),
     },
     "volume": {
         **dict.fromkeys(("ml", "milliliter", "milliliters", "millilitre", "millilitres", "cc", "毫升"), 0.001),

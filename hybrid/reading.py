@@ -102,19 +102,11 @@ class Reading:
         """For each distinct word of each text, in the order of ``words``: how many words come before it, int64."""
         starts = np.concatenate([[0], np.cumsum(self.lengths)])
         at = np.arange(len(self.code)) - starts[self._text]
-        placed = csr_array((at, self.code, starts), shape=self.words.counts.shape)
+        # A copy, since sorting is in place.
+        placed = csr_array((at, self.code.copy(), starts), shape=self.words.counts.shape)
         placed.sort_indices()
         repeated = (placed.indices[1:] == placed.indices[:-1]) & (self._text[1:] == self._text[:-1])
         return np.minimum.reduceat(placed.data, np.flatnonzero(~np.append(False, repeated))) if len(at) else at
-
-    @cached_property
-    def last(self) -> np.ndarray:
-        """The last word of each text that has a letter, or else its last word, as a position in ``vocabulary``; -1 without words."""
-        has_letter = self.vocabulary.str.contains(r"\p{L}").to_numpy()[self.code]
-        last = np.full(len(self.texts), -1)
-        last[self._text] = self.code  # a later word overwrites an earlier one
-        last[self._text[has_letter]] = self.code[has_letter]
-        return last
 
     @cached_property
     def spaced(self) -> pl.Series:

@@ -40,7 +40,7 @@ class Terms:
         """Terms from the codes of all texts one after the other, ``size`` of them in each text."""
         starts = np.concatenate([[0], np.cumsum(size)])
         # Made with the index type that scipy would choose later: else each selection of rows converts it.
-        index = np.int32 if max(len(code), n_terms) < np.iinfo(np.int32).max else np.int64
+        index = np.int32 if max(len(code), n_terms) <= np.iinfo(np.int32).max else np.int64
         ones = np.ones(len(code), dtype=np.int32)
         counts = csr_array((ones, code.astype(index), starts.astype(index)), shape=(len(size), n_terms))
         counts.sum_duplicates()

@@ -51,9 +51,9 @@ def words(texts: pl.Series) -> pl.Series:
 
 
 def singular(words: pl.Series) -> pl.Series:
-    """English plurals as their singular, by rule: "boxes" is "box", "batteries" is "battery", "glass" stays."""
-    folded = words.str.replace(r"^([a-z]{2,})ies$", "${1}y").str.replace(r"^([a-z]+(?:ch|sh|ss|x|z))es$", "$1")
-    return folded.str.replace(r"^([a-z]{2,}[^\Wsui\d_])s$", "$1")
+    """English plurals and singulars as one form, by rule: "boxes" and "box", "movies" and "movie", "batteries" and "battery"."""
+    folded = words.str.replace("^([a-z]{2,})ies?$", "${1}y").str.replace("^([a-z]+(?:ch|sh|ss|x|zz))es$", "$1")
+    return folded.str.replace("^([a-z]+[a-hj-rtv-z])s$", "$1")  # not "glass", "bus", "basis"
 
 
 def coded(words: pl.Series) -> tuple[pl.Series, np.ndarray]:
