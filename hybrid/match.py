@@ -21,7 +21,7 @@ from hybrid.reading import Reading
 from hybrid.terms import Terms
 
 GROUP = "text match"
-_WORDS = ("jaccard", "covered", "covers", "idf_covered", "bm25", "bm25_share", "first_at", "asked")
+_WORDS = ("jaccard", "covered", "covers", "bm25", "bm25_share", "first_at", "asked")
 MEASURES = ("cosine", *_WORDS, "neighbours", "runs", "numbers", "quantities", "quantities_differ")
 """Of each pair of roles, in the order of the columns."""
 MENTIONS = ("named", "other_named")
@@ -65,8 +65,8 @@ class TextMatch:
     - ``cosine`` of the embeddings.
     - ``jaccard``, ``covered``, ``covers``: shared words as a share of the words of both, of the query's, of the document's. A word is
       counted once, its plural is folded, and a Chinese character is a word.
-    - ``idf_covered``: as ``covered``, a word weighing log(1 + (N - n + 0.5) / (n + 0.5)), where n of the N fitted documents have it.
-    - ``bm25``: Okapi BM25 with k1 = 1.2 and b = 0.75 over the query's distinct words; ``bm25_share``: as a share of the most it could be.
+    - ``bm25``: Okapi BM25 with k1 = 1.2 and b = 0.75 over the query's distinct words, where a word that n of the N fitted documents have
+      weighs log(1 + (N - n + 0.5) / (n + 0.5)); ``bm25_share``: as a share of the most that it could be for this query.
     - ``first_at``: words of the document before the first shared one, as a share of its words.
     - ``asked``: distinct words of the query, which tells how much the shares are worth.
     - ``neighbours``: share of the query's pairs of adjacent words that the document has.
@@ -74,7 +74,7 @@ class TextMatch:
     - ``numbers``, ``quantities``: shares of the query's numbers and of its numbers with a unit, whichever unit of the dimension it is,
       that the document has; ``quantities_differ``: share that it has in another value.
 
-    The first seven are 0 where nothing is shared or a text is empty. ``first_at`` is NaN where no word is shared, the last five where
+    The first six are 0 where nothing is shared or a text is empty. ``first_at`` is NaN where no word is shared, the last five where
     the query has nothing to look for: no two words, no three characters, no number, no quantity.
 
     For an attribute and a role: ``named`` is 1 where the text names the row's own value, ``other_named`` where it names another known
@@ -229,7 +229,6 @@ def _measure_words(reading: Reading, corpus: Corpus, pairs: _Pairs, out: np.ndar
             n / np.maximum(n_left + n_right - n, 1),
             n / np.maximum(n_left, 1),
             n / np.maximum(n_right, 1),
-            shared.sum(idf[shared.term]) / most[left],
             bm25,
             bm25 / (most[left] * (K1 + 1)),
             first_at / np.maximum(length[right], 1),

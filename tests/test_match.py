@@ -80,7 +80,6 @@ def truth(query: str | None, title: str | None, documents: set[str]) -> dict[str
         "jaccard": len(shared) / max(len(set(asked) | set(said)), 1),
         "covered": len(shared) / max(len(set(asked)), 1),
         "covers": len(shared) / max(len(set(said)), 1),
-        "idf_covered": sum(map(idf, shared)) / whole if whole else 0,
         "bm25": bm25,
         "bm25_share": bm25 / (2.2 * whole) if whole else 0,
         "first_at": min(map(said.index, shared)) / len(said) if shared else NAN,
