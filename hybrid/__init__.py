@@ -18,6 +18,7 @@ from hybrid.errors import (
     TrainingError,
 )
 from hybrid.head import TextHead
+from hybrid.match import Match
 from hybrid.matrix import Column, FeatureMatrix
 from hybrid.report import ImportanceReport
 from hybrid.scoring import score_parquet
@@ -35,6 +36,7 @@ __all__ = [
     "HybridClassifier",
     "ImportanceReport",
     "LabelError",
+    "Match",
     "MatrixBuilder",
     "MatrixError",
     "ParameterError",

@@ -5,6 +5,7 @@
     head.safetensors         the text head and its word vectors, if there is one
     projections.safetensors  mean and components of each role's coordinates
     categories.parquet       known values of the categorical columns
+    match.parquet            corpus statistics of the texts that others are matched with, where there are two roles
     behavior_log.parquet     the fitted event log
     vectors_{n}.parquet      the table of vectors that the n-th family of behaviour features was declared with, if any
     id_texts_{part}.parquet  texts of the ids whose vectors behaviour features read, if any
@@ -38,6 +39,7 @@ from hybrid.errors import ArtifactError, ParameterError
 from hybrid.head import FittedHead
 from hybrid.head.choice import HeadChoice
 from hybrid.interest import RecentInterest
+from hybrid.match import TextMatch
 from hybrid.matrix import Column
 
 if TYPE_CHECKING:
@@ -156,6 +158,12 @@ def load(folder: str | Path, *, encoder: Any = None, device: str = "auto") -> Hy
     if model.head_.mode is not None:
         head = FittedHead.restore(manifest["head"]["roles"], load_file(folder / "head.safetensors"), builder.device)
         builder.give_head(head, model.head_.mode, model.classes_)
+    if (folder / "match.parquet").is_file():
+        declared, roles = builder.evidence.channels.match, tuple(builder.evidence.text)
+        assert declared is not None  # where it is off there is no file
+        builder.match = TextMatch.restore(
+            declared, roles, builder.categories, pl.read_parquet(folder / "match.parquet")
+        )
     if text_encoder is not None:
         text_encoder.verify()
     model.builder_ = builder
@@ -180,6 +188,8 @@ def _write(model: HybridClassifier, folder: Path) -> None:
         save_file(builder.head.tensors(), folder / "head.safetensors")
     rows = [{"column": name, "value": value} for name, values in builder.categories.items() for value in values]
     pl.DataFrame(rows, schema={"column": pl.String, "value": pl.String}).write_parquet(folder / "categories.parquet")
+    if builder.match is not None:
+        builder.match.table().write_parquet(folder / "match.parquet")
     behavior = builder.evidence.behavior
     if behavior is not None:
         behavior.log_.write_parquet(folder / "behavior_log.parquet")

@@ -23,7 +23,7 @@ from hybrid.head.choice import with_head
 from hybrid.id_vectors import TextVectors, text_vectors
 from hybrid.interest import GROUP as RECENT_INTEREST
 from hybrid.interest import RecentInterest
-from hybrid.match import match
+from hybrid.match import TextMatch, match_columns
 from hybrid.matrix import Column, FeatureMatrix
 from hybrid.texts import role_columns, role_text
 
@@ -84,6 +84,7 @@ class MatrixBuilder:
         self.device = device
         self.categories: dict[str, list[str]] = {}
         self.projections: dict[str, Projection] = {}
+        self.match: TextMatch | None = None
         self.interest: RecentInterest | None = None
         self.id_vectors: dict[str, TextVectors] = {}
         self.head: FittedHead | None = None
@@ -139,7 +140,7 @@ class MatrixBuilder:
         return EncodedTexts(texts, embedded)
 
     def fit(self, examples: pl.DataFrame, encoded: EncodedTexts, events: Frame | None) -> FeatureMatrix:
-        """Fit categories, projections and behaviour to checked examples, and return their matrix, as yet without a head."""
+        """Fit categories, projections, corpus statistics and behaviour to checked examples, and return their matrix, as yet without a head."""
         evidence = self.evidence
         self.categories = fit_categories(examples, evidence.categorical, "examples")
         if evidence.behavior is not None:
@@ -156,6 +157,9 @@ class MatrixBuilder:
             for role, one in encoded.embedded.items()
             if coordinates.of(role)
         }
+        declared = evidence.channels.match
+        if declared is not None and match_columns(declared, list(evidence.text)):
+            self.match = TextMatch.fit(declared, encoded.texts, encoded.embedded, self.categories)
         return self._join(examples, encoded, None)
 
     def give_head(self, head: FittedHead | None, mode: str | None, labels: np.ndarray) -> None:
@@ -206,8 +210,8 @@ class MatrixBuilder:
         for vectors in self.id_vectors.values():
             vectors.learn(examples, "examples")
         parts = [self.projections[role].apply(one, role) for role, one in embedded.items() if role in self.projections]
-        if len(embedded) > 1 and evidence.channels.match:
-            parts.append(match(list(embedded), dict(embedded), dict(encoded.texts)))
+        if self.match is not None:
+            parts.append(self.match.matrix(encoded.texts, embedded, examples))
         if evidence.behavior is not None:
             parts.append(behavior_matrix(evidence.behavior, examples, events))
             if self.interest is not None:

@@ -10,6 +10,7 @@ from features.frames import closest
 from hybrid.coordinates import REDUCTIONS
 from hybrid.errors import ParameterError
 from hybrid.head import TextHead
+from hybrid.match import Match
 
 COORDINATES = 32
 AUTO, MARGIN, FEATURE = "auto", "margin", "feature"
@@ -52,7 +53,7 @@ class TextChannels:
 
     Parameters
     ----------
-    match : bool
+    match : Match or None
     coordinates : Coordinates
     head : TextHead or None
     head_mode : {"auto", "margin", "feature"} or None
@@ -60,7 +61,7 @@ class TextChannels:
         How many of the user's last events make the recent interest; 0 for none.
     """
 
-    match: bool
+    match: Match | None
     coordinates: Coordinates
     head: TextHead | None
     head_mode: str | None
@@ -91,8 +92,6 @@ class TextChannels:
             if name not in names:
                 raise ParameterError(f"there is no text channel {name!r}{closest(name, names)}")
         settings = {"match": True, "coordinates": True, "head": True, "recent_interest": 0, **(given or {})}
-        if not isinstance(settings["match"], bool):
-            raise ParameterError(f"the text channel match must be True or False, not {settings['match']!r}")
         declared, mode = _head(settings["head"], head)
         if not roles:
             declared, mode = None, None
@@ -103,7 +102,7 @@ class TextChannels:
             if role not in roles:
                 raise ParameterError(f"coordinates name {role!r}, which is no text role{closest(role, roles)}")
         return cls(
-            match=settings["match"],
+            match=_switched(Match, settings["match"], "match"),
             coordinates=coordinates,
             head=declared,
             head_mode=mode,
@@ -111,7 +110,7 @@ class TextChannels:
         )
 
 
-_DECLARATIONS = (TextHead, Coordinates)
+_DECLARATIONS = (Match, Coordinates, TextHead)
 
 
 def plain(text_channels: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -128,7 +127,14 @@ def _head(given: Any, mode: str | None) -> tuple[TextHead | None, str | None]:
         raise ParameterError(f"head must be one of {', '.join(map(repr, HEAD_MODES))}, not {mode!r}")
     if given is None or given is False or mode is None:
         return None, None
-    return (TextHead() if given is True else _declared(TextHead, given, "head")), mode
+    return _switched(TextHead, given, "head"), mode
+
+
+def _switched(kind: type[Any], given: Any, channel: str) -> Any:
+    """A declaration; True stands for the default one, False and None for none."""
+    if given is None or given is False:
+        return None
+    return kind() if given is True else _declared(kind, given, channel)
 
 
 def _coordinates(given: Any) -> Coordinates:

@@ -56,7 +56,8 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
     text_channels : mapping from channel to setting, optional
         What is not named stays at its default.
 
-        - ``"match"``: True (default) or False: how well the texts of each two roles agree.
+        - ``"match"``: False for none, or ``Match(...)``: how well the texts of each two roles agree, and whether they name the
+          row's own brand or other attributes.
         - ``"coordinates"``: how many of each role's embedding, by default 32, 0 for none; or ``Coordinates(...)`` for numbers by role
           and for truncation in place of principal axes.
         - ``"head"``: False for none, or ``TextHead(...)`` for its roles and size.

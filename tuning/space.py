@@ -20,6 +20,7 @@ from hybrid.coordinates import coordinate_columns
 from hybrid.errors import DeviceError
 from hybrid.interest import GROUP as RECENT_INTEREST
 from hybrid.match import GROUP as TEXT_MATCH
+from hybrid.match import match_columns
 from hybrid.matrix import TEXT_HEAD
 from hybrid.texts import role_columns
 from tuning.distributions import SWITCH, choices_of, declared, described, holds, suggest
@@ -190,7 +191,8 @@ def groups(model: HybridClassifier) -> list[str]:
     """The groups of columns that a model declares, before any of them are left out."""
     roles = role_columns(model.text or {})
     found = [coordinate_columns(role, 1)[0].group for role in roles]
-    if len(roles) > 1 and model.channels().match:
+    declared = model.channels().match
+    if declared is not None and match_columns(declared, list(roles)):
         found.append(TEXT_MATCH)
     if model.behavior is not None:
         found += [behavior_group(BehaviorColumn("", key, family.name)) for key, family in model.behavior.open_plan()]
