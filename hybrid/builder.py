@@ -140,7 +140,7 @@ class MatrixBuilder:
         return EncodedTexts(texts, embedded)
 
     def fit(self, examples: pl.DataFrame, encoded: EncodedTexts, events: Frame | None) -> FeatureMatrix:
-        """Fit categories, projections, corpus statistics and behaviour to checked examples, and return their matrix, as yet without a head."""
+        """Fit categories, projections, corpus statistics and behaviour to checked examples, and return their matrix, as yet headless."""
         evidence = self.evidence
         self.categories = fit_categories(examples, evidence.categorical, "examples")
         if evidence.behavior is not None:

@@ -26,7 +26,7 @@ from hybrid.device import resolve_device
 from hybrid.encoder import TextEncoder
 from hybrid.errors import ParameterError
 from hybrid.head import fit_head
-from hybrid.head.choice import NO_HEAD, HeadChoice, choose, with_head
+from hybrid.head.choice import NO_HEAD, HeadChoice, choose, splits_to_compare, with_head
 from hybrid.head.folds import head_folds
 from hybrid.holdout import hold_out
 from hybrid.labels import as_labels, encode, row_weights
@@ -223,8 +223,8 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         self.head_ = NO_HEAD
         if builder.evidence.channels.head is not None and TEXT_HEAD not in self.without:
             folds = head_folds(codes, row_groups, times, builder.evidence.channels.head.folds, self.random_state)
-            split = held or hold_out(codes, row_groups, times, self.random_state)
-            matrix = self._give_head(builder, encoded, matrix, codes, weight, folds, split, progress)
+            splits = splits_to_compare(held or hold_out(codes, row_groups, times, self.random_state), codes, folds)
+            matrix = self._give_head(builder, encoded, matrix, codes, weight, folds, splits, progress)
         matrix = self.select(matrix)
         valid_data = None if valid is None else (self.select(builder.matrix(valid[0], None, progress)), valid[1])
         headed = time.perf_counter()
@@ -473,7 +473,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         codes: np.ndarray,
         weight: np.ndarray | None,
         folds: np.ndarray,
-        split: tuple[np.ndarray, np.ndarray] | None,
+        splits: list[tuple[np.ndarray, np.ndarray]],
         progress: Progress | None,
     ) -> FeatureMatrix:
         """Train the head, settle how it enters, and add its out-of-fold logits to the training rows' matrix."""
@@ -497,7 +497,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
                 return self.grow(train, y, None, (held, y_held), quick)
 
             others = matrix.without([group for group in self.without if group in matrix.groups])
-            self.head_ = choose(others, fit, codes, split, self.classes_, grow, self.random_state)
+            self.head_ = choose(others, fit, codes, splits, self.classes_, grow, self.random_state)
         else:
             self.head_ = HeadChoice(mode, "as declared", {})
         if self.head_.mode is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,8 @@ Grow = Callable[[FeatureMatrix, np.ndarray, FeatureMatrix, np.ndarray], Booster]
 """Boosts a matrix with its labels, stopping on a second one."""
 
 MOST_CLASSES = 16
-_ROWS = 20_000
+_ROWS, _ENOUGH_ROWS = 20_000, 5_000
+_FOLDS = 3
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,30 @@ def with_head(
     return FeatureMatrix.join([matrix, FeatureMatrix(np.ascontiguousarray(margins(logits)), columns)])
 
 
+def splits_to_compare(
+    held: tuple[np.ndarray, np.ndarray] | None, codes: np.ndarray, folds: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows to learn from and to compare on: those of ``hold_out`` where they are 5,000 or more, else three folds of the head.
+
+    On fewer rows the difference between two ways is smaller than its noise. A fold that leaves a class out of either side is not used.
+    """
+    if held is not None and len(held[1]) >= _ENOUGH_ROWS:
+        return [held]
+    made = [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in np.unique(folds)[:_FOLDS]]
+    n_classes = len(np.unique(codes))
+    return [split for split in made if all(len(np.unique(codes[rows])) == n_classes for rows in split)]
+
+
 def choose(
     matrix: FeatureMatrix,
     fit: HeadFit,
     codes: np.ndarray,
-    split: tuple[np.ndarray, np.ndarray] | None,
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
     labels: np.ndarray,
     grow: Grow,
     random_state: int,
 ) -> HeadChoice:
-    """Compare the ways on rows held out, by the log loss of trees, 20,000 rows to learn from at most.
+    """Compare the ways on rows held out, by the mean log loss of trees, 20,000 rows to learn from at most.
 
     A head that is no better out of fold than the classes' shares is left out at once. With more than 16 classes it is the margin: a tree
     a class and round, over a column a class, would cost too much to try.
@@ -74,16 +89,19 @@ def choose(
         return HeadChoice(None, why, {})
     if len(labels) > MOST_CLASSES:
         return HeadChoice("margin", f"{len(labels)} classes are too many to compare", {})
-    if split is None:
+    if not splits:
         return HeadChoice("margin", "there are too few rows to compare", {})
     rng = np.random.default_rng(random_state)
-    train, held = (np.sort(rng.permutation(rows)[:_ROWS]) for rows in split)
+    drawn = [[np.sort(rng.permutation(rows)[:_ROWS]) for rows in split] for split in splits]
     losses = {}
     for mode in ("margin", "feature", None):
         joined = with_head(matrix, fit.logits, fit.head, mode, labels)
         if joined.columns:
-            trees = grow(joined.rows(train), codes[train], joined.rows(held), codes[held])
-            losses[mode or "none"] = float(row_losses(codes[held], trees.predict_proba(joined.rows(held))).mean())
+            found = []
+            for train, held in drawn:
+                trees = grow(joined.rows(train), codes[train], joined.rows(held), codes[held])
+                found.append(row_losses(codes[held], trees.predict_proba(joined.rows(held))))
+            losses[mode or "none"] = float(np.concatenate(found).mean())
     best = min(losses, key=lambda mode: losses[mode])
     compared = ", ".join(f"{mode} {loss:.4f}" for mode, loss in losses.items())
     return HeadChoice(None if best == "none" else best, f"held-out log loss: {compared}", losses)

