@@ -11,10 +11,14 @@ from hybrid.errors import (
     EncoderError,
     LabelError,
     MatrixError,
+    PairsError,
     ParameterError,
     ScoringError,
     StoreError,
+    TrainingError,
 )
+from hybrid.finetuning.result import FineTuned
+from hybrid.finetuning.run import finetune
 from hybrid.matrix import Column, FeatureMatrix
 from hybrid.report import ImportanceReport
 from hybrid.scoring import score_parquet
@@ -28,16 +32,20 @@ __all__ = [
     "EmbeddingStore",
     "EncoderError",
     "FeatureMatrix",
+    "FineTuned",
     "HybridClassifier",
     "ImportanceReport",
     "LabelError",
     "MatrixBuilder",
     "MatrixError",
+    "PairsError",
     "ParameterError",
     "ScoringError",
     "StoreError",
     "TextEncoder",
+    "TrainingError",
     "TreeParameters",
+    "finetune",
     "load",
     "score_parquet",
 ]

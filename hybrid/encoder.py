@@ -15,7 +15,7 @@ from hybrid.device import resolve_device
 from hybrid.distinct import DistinctTexts, longest_first
 from hybrid.errors import ArtifactError, EncoderError, ParameterError
 from hybrid.folder_model import FolderModel
-from hybrid.model_files import MINILM, locate
+from hybrid.model_files import MINILM, ModelFiles, locate
 from hybrid.store import EmbeddingStore, StoreKey, default_store
 from hybrid.text_model import ObjectModel, TextModel
 
@@ -126,6 +126,17 @@ class TextEncoder:
     def fingerprint(self) -> str:
         """SHA-256 over the model's weights and settings; for an object over its class and its vectors of two texts."""
         return self._model().fingerprint
+
+    @property
+    def files(self) -> ModelFiles:
+        """The folder of the model; ``EncoderError`` where the model is an object, which has none."""
+        model = self._model()
+        if not isinstance(model, FolderModel):
+            raise EncoderError(
+                f"the encoder is an object of class {model.name}, not a sentence-transformers model in a folder; "
+                "save it with its own `save`, if it has one, and give the folder"
+            )
+        return model.files
 
     @property
     def dimension(self) -> int:
@@ -247,6 +258,10 @@ class TextEncoder:
         encoder._dimension = description["dimension"]
         return encoder
 
+    def prompt(self, role: str) -> str:
+        """The text that is put before each text of ``role``."""
+        return (self._model().prompts if self.prompts is None else self.prompts).get(role, "")
+
     def verify(self) -> None:
         """Find the model now; ``EncoderError`` if it is not the one described. Encoding does the same at first need."""
         self._model()
@@ -333,9 +348,7 @@ class TextEncoder:
         self._dimension = dimension
 
     def _prompt(self, role: str | None) -> str:
-        if role is None:
-            return ""
-        return (self._model().prompts if self.prompts is None else self.prompts).get(role, "")
+        return "" if role is None else self.prompt(role)
 
     def _usable_store(self) -> EmbeddingStore | None:
         if self.store is None or not self._model().storable:

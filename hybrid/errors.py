@@ -33,3 +33,11 @@ class ArtifactError(ValueError):
 
 class ScoringError(RuntimeError):
     """Scoring of files stopped; what was written before remains valid."""
+
+
+class PairsError(ValueError):
+    """Pairs of texts that an encoder cannot be fine-tuned on."""
+
+
+class TrainingError(RuntimeError):
+    """Fine-tuning of an encoder stopped, since the loss or the vectors are no numbers any more."""

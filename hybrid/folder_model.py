@@ -79,11 +79,14 @@ def _load(model: FolderModel, device: str) -> _Loaded:
     with _LOADING:
         key = (model.fingerprint, device)
         if key not in _LOADED:
-            _LOADED[key] = _Loaded(_load_folder(model.files, device))
+            loaded = load_folder(model.files, device)
+            # Half precision is 100 times slower on a CPU.
+            _LOADED[key] = _Loaded((loaded.half() if device.startswith("cuda") else loaded).eval())
         return _LOADED[key]
 
 
-def _load_folder(files: ModelFiles, device: str) -> SentenceTransformer:
+def load_folder(files: ModelFiles, device: str) -> SentenceTransformer:
+    """A model of its own, in single precision, that no one else uses."""
     from sentence_transformers import SentenceTransformer  # here: 5 s that reading stored vectors does not need
 
     try:
@@ -96,8 +99,7 @@ def _load_folder(files: ModelFiles, device: str) -> SentenceTransformer:
                 f"load it yourself and pass the object as the model. ({error})"
             ) from error
         raise EncoderError(f"{files.folder} cannot be loaded as a sentence-transformers model: {error}") from error
-    # transformers 5 keeps the precision of the checkpoint; half precision is 100 times slower on a CPU.
-    return (model.half() if device.startswith("cuda") else model.float()).eval()
+    return model.float()  # transformers 5 keeps the precision of the checkpoint
 
 
 @contextmanager
