@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -75,12 +76,12 @@ def cosine(encoder: TextEncoder, rows: pl.DataFrame) -> np.ndarray:
     return np.einsum("ij,ij->i", query, title)
 
 
-def report(tuned: FineTuned, what: str, measure) -> None:  # noqa: ANN001
+def report(tuned: FineTuned, what: str, measure: Callable[[TextEncoder], float]) -> None:
     print(tuned.verdict)
     print(f"{what}: {measure(BASE):.4f} before, {measure(tuned.encoder):.4f} after")
 
 
-def said():  # noqa: ANN201
+def said() -> Callable[[str, int, int], None]:
     """Progress every 20 steps."""
     began = time.perf_counter()
 

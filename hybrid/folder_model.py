@@ -90,7 +90,7 @@ def load_folder(files: ModelFiles, device: str) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer  # here: 5 s that reading stored vectors does not need
 
     try:
-        with _no_loading_bar():
+        with quiet_transformers():
             model = SentenceTransformer(str(files.folder), device=device, local_files_only=True)
     except Exception as error:  # whatever three libraries raise over the contents of a folder
         if "trust_remote_code" in str(error):
@@ -103,13 +103,16 @@ def load_folder(files: ModelFiles, device: str) -> SentenceTransformer:
 
 
 @contextmanager
-def _no_loading_bar() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
+    """No bars for the shards of weights, and no remarks that a user cannot act on."""
     from transformers.utils import logging  # here: as above
 
-    shown = logging.is_progress_bar_enabled()
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
+from sentence_transformers.base.modules import Transformer
 
 from hybrid.builder import Progress
 from hybrid.encoder import TextEncoder
@@ -15,7 +16,7 @@ from hybrid.finetuning.evaluation import HeldOut
 from hybrid.finetuning.layers import add_adapters, freeze_layers, require_transformer
 from hybrid.finetuning.settings import Settings
 from hybrid.finetuning.trainer import Trained, load_weights, own_randomness, train
-from hybrid.folder_model import load_folder
+from hybrid.folder_model import load_folder, quiet_transformers
 
 if TYPE_CHECKING:
     from peft import LoraModel
@@ -42,7 +43,7 @@ class Adaptation:
         }
         self._batch_size = encoder.batch_size
         self._model = load_folder(self._files, device)
-        self._tokens = self._model.max_seq_length
+        self._tokens = self._model.max_seq_length if isinstance(self._model[0], Transformer) else None
         self._adapters: LoraModel | None = None
         self._trained: Trained | None = None
         self._set_up()
@@ -56,7 +57,7 @@ class Adaptation:
         prompts = {name: self._prompts["anchor" if name == "anchor" else "item"] for name in rows.columns}
         said = {name: prompt for name, prompt in prompts.items() if prompt}
         self._limit_tokens(self._settings.max_tokens)
-        with own_randomness(self._settings.random_state):
+        with quiet_transformers(), own_randomness(self._settings.random_state):
             self._trained = train(
                 self._model, rows, held_out, self._encode, self._settings, said, self._device, folder, progress
             )
@@ -77,7 +78,8 @@ class Adaptation:
     def save(self, folder: Path) -> None:
         """Write the model as sentence-transformers does."""
         self._limit_tokens(None)
-        self._model.save_pretrained(str(folder), create_model_card=False)
+        with quiet_transformers():
+            self._model.save_pretrained(str(folder), create_model_card=False)
 
     def _set_up(self) -> None:
         settings, width = self._settings, self._model.get_embedding_dimension()

@@ -63,8 +63,9 @@ def read_pairs(frame: Frame, columns: PairColumns, min_label: float) -> pl.DataF
     -------
     polars.DataFrame
         ``anchor`` and ``item`` (text), ``key`` (the query in lower case without punctuation: what tells queries apart), ``label``
-        (Float64; ``min_label`` where there is no label column) and, where asked for, ``time``. Each pair of texts once, with its
-        highest label and its first time, in order of first appearance; rows without a query, item, label or time are dropped.
+        (Float64; ``min_label`` where there is no label column), ``seen`` (how many rows of a positive label there are) and, where asked
+        for, ``time``. Each pair of texts once, with its highest label and its first time, in order of first appearance; rows without a
+        query, item, label or time are dropped.
 
     Raises
     ------
@@ -94,7 +95,8 @@ def read_pairs(frame: Frame, columns: PairColumns, min_label: float) -> pl.DataF
             f"none of the {given.height:,} rows of {WHAT} has a query in {columns.anchor!r}, an item in {columns.positive!r}"
             + "".join(f" and a value in {name!r}" for name in (columns.label, columns.time) if name is not None)
         )
-    first = [pl.col("label").max(), *([] if columns.time is None else [pl.col("time").min()])]
+    answered = (pl.col("label") >= min_label).sum().alias("seen")
+    first = [pl.col("label").max(), answered, *([] if columns.time is None else [pl.col("time").min()])]
     rows = rows.group_by("anchor", "item", "key", maintain_order=True).agg(*first)
     _require_learnable(rows, columns, min_label, given.height)
     return rows
@@ -154,7 +156,7 @@ def _require_learnable(rows: pl.DataFrame, columns: PairColumns, min_label: floa
     of = f"of {n_given:,} rows {rows.height:,} are usable and distinct"
     if positives.is_empty():
         raise PairsError(
-            f"{WHAT} have no positive: {of}, and the highest label in {columns.label!r} is {rows['label'].max()}, "
+            f"{WHAT} have no positive: {of}, and the highest label in {columns.label!r} is {rows['label'].max()!r}, "
             f"below min_label={min_label}"
         )
     if n_queries < FEWEST_QUERIES:

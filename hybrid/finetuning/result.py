@@ -53,7 +53,7 @@ class FineTuned:
         """One line: the metric before and after; where it is no better, the likely reason and what to try."""
         of = f"{self.metric} of {self.n_queries:,} held-out queries: {self.before:.4f} before"
         if not self.improved:
-            best = self.evaluations["value"].max()
+            best = max(self.evaluations["value"].to_list())
             return f"{of}, {best:.4f} at best: no better, so the folder holds the encoder as it was. {self._why()}"
         low, high = self.gain_interval
         doubt = "; the interval includes no gain" if low <= 0 else ""

@@ -92,11 +92,11 @@ def load_weights(model: nn.Module, file: Path) -> None:
     model.load_state_dict(load_file(file, device=str(next(model.parameters()).device)), strict=False)
 
 
-class _Trainer(SentenceTransformerTrainer):  # type: ignore[misc]  # the library is untyped
+class _Trainer(SentenceTransformerTrainer):
     losses: list[torch.Tensor]
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        loss = super().compute_loss(*args, **kwargs)
+        loss: Any = super().compute_loss(*args, **kwargs)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss.item()} at step {self.state.global_step + 1} of {self.state.max_steps}, with a learning rate of "
@@ -123,7 +123,7 @@ class _Trainer(SentenceTransformerTrainer):  # type: ignore[misc]  # the library
         load_weights(self.model, Path(resume_from_checkpoint) / _WEIGHTS)
 
 
-class _Evaluator(BaseEvaluator):  # type: ignore[misc]  # the library is untyped
+class _Evaluator(BaseEvaluator):
     def __init__(self, held_out: HeldOut, encode: Encode, losses: list[torch.Tensor]) -> None:
         super().__init__()
         self.primary_metric = "value"
@@ -132,14 +132,14 @@ class _Evaluator(BaseEvaluator):  # type: ignore[misc]  # the library is untyped
         self._losses = losses
 
     def __call__(
-        self, model: SentenceTransformer, output_path: str | None = None, epoch: float = -1, steps: int = -1
+        self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1
     ) -> dict[str, float]:
         loss = float(torch.stack(self._losses).mean()) if self._losses else float("nan")
         self._losses.clear()
         return {"value": float(self._held_out.values(self._encode).mean()), "loss": loss}
 
 
-class _Watch(TrainerCallback):  # type: ignore[misc]  # the library is untyped
+class _Watch(TrainerCallback):
     """Progress, and an early end; all that it knows is in the log, so that it holds over a resumed run."""
 
     def __init__(self, patience: int | None, progress: Progress | None) -> None:
@@ -165,6 +165,7 @@ def _loss(model: SentenceTransformer, settings: Settings) -> nn.Module:
         loss = MultipleNegativesRankingLoss(model)
     if settings.matryoshka:
         width = model.get_embedding_dimension()
+        assert width is not None
         loss = MatryoshkaLoss(model, loss, sorted({*settings.matryoshka, width}, reverse=True))
     return loss
 
@@ -173,7 +174,7 @@ def _arguments(
     settings: Settings, n_rows: int, prompts: dict[str, str], device: str, folder: Path
 ) -> SentenceTransformerTrainingArguments:
     on_cuda = device.startswith("cuda")
-    half = "bf16" if on_cuda and torch.cuda.is_bf16_supported() else "fp16"
+    bf16 = on_cuda and torch.cuda.is_bf16_supported()
     steps_per_epoch = -(-n_rows // settings.batch_size)
     every = max(1, steps_per_epoch // settings.evaluations)
     arguments = SentenceTransformerTrainingArguments(
@@ -197,7 +198,8 @@ def _arguments(
         seed=settings.random_state,
         use_cpu=not on_cuda,
         dataloader_pin_memory=on_cuda,
-        **({half: True} if on_cuda else {}),
+        bf16=bf16,
+        fp16=on_cuda and not bf16,
     )
     if on_cuda:
         _ = arguments.device
