@@ -62,7 +62,10 @@ def intents(data: Path, output: Path) -> None:
     queries = pl.read_parquet(data / "clinc150.parquet").filter(pl.col("intent") != "oos")
     queries = queries.with_columns(name=pl.col("intent").str.replace_all("_", " "))
     train, test = queries.filter(pl.col("split") != "test"), queries.filter(pl.col("split") == "test")
-    tuned = finetune(BASE, train, output / "clinc", anchor="text", positive="name", max_tokens=32, progress=said())
+    options = {"anchor": "text", "positive": "name", "max_tokens": 32}
+    tuned = finetune(
+        BASE, train, output / "clinc", **options, epochs=2, learning_rate=2e-4, freeze=0, patience=None, progress=said()
+    )
 
     def accuracy(encoder: TextEncoder) -> float:
         linear = LogisticRegression(C=10, max_iter=300).fit(encoder.encode(train["text"]), train["intent"].to_numpy())

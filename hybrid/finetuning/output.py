@@ -39,12 +39,15 @@ def write_encoder(folder: Path, save: Callable[[Path], None], record: dict[str, 
 
 def checkpoints(folder: Path, run: str) -> Path:
     """Where the run of this digest keeps its checkpoints; those of another run for the same folder are deleted."""
-    place = folder.with_name(f".{folder.name}-training")
-    digest = place / "run.txt"
-    if place.exists() and not (digest.is_file() and digest.read_text(encoding="utf-8") == run):
+    place = folder.resolve().with_name(f".{folder.name}-training")
+    known, said = (
+        place / "run.txt",
+        f"{run}\n{place}\n",
+    )  # the place too, since checkpoints name each other by their paths
+    if place.exists() and not (known.is_file() and known.read_text(encoding="utf-8") == said):
         shutil.rmtree(place)
     place.mkdir(parents=True, exist_ok=True)
-    digest.write_text(run, encoding="utf-8")
+    known.write_text(said, encoding="utf-8")
     return place
 
 

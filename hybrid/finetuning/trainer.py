@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from sentence_transformers.sentence_transformer.losses import (
 from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 from torch import nn
 from transformers import PrinterCallback, TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from hybrid.builder import Progress
@@ -77,7 +79,7 @@ def train(
         )
         trainer.losses = losses
         trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
+        trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
     history = [entry for entry in trainer.state.log_history if "eval_value" in entry]
     evaluations = pl.DataFrame(
         [(entry["step"], entry["epoch"], entry["eval_loss"], entry["eval_value"]) for entry in history],
@@ -205,6 +207,14 @@ def _arguments(
         _ = arguments.device
         arguments._n_gpu = 1  # transformers 5.23 would spread over all GPUs, whatever was asked for
     return arguments
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    """The latest that is complete: one that a kill cut short lacks the state, which transformers 5.23 writes last."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        if not (checkpoint / TRAINER_STATE_NAME).is_file():
+            shutil.rmtree(checkpoint)
+    return get_last_checkpoint(str(folder))
 
 
 @contextmanager
