@@ -16,7 +16,7 @@ def training_rows(rows: pl.DataFrame, min_label: float, n_negatives: int, random
     Parameters
     ----------
     rows : polars.DataFrame
-        As ``read_pairs`` gives them.
+        The training part of a ``Split``.
     min_label : float
         Rows of at least this label are positives; the others are hard negatives of their query.
     n_negatives : int

@@ -46,7 +46,7 @@ class Split:
     Parameters
     ----------
     train, held_out : polars.DataFrame
-        Rows as ``read_pairs`` gives them.
+        Each pair of texts once: ``anchor``, ``item``, ``key``, ``label`` (the highest) and ``seen`` (how often as a positive).
     left_out : int
         Rows in neither: of queries that are trained on, but later than training ends.
     """
@@ -63,9 +63,8 @@ def read_pairs(frame: Frame, columns: PairColumns, min_label: float) -> pl.DataF
     -------
     polars.DataFrame
         ``anchor`` and ``item`` (text), ``key`` (the query in lower case without punctuation: what tells queries apart), ``label``
-        (Float64; ``min_label`` where there is no label column), ``seen`` (how many rows of a positive label there are) and, where asked
-        for, ``time``. Each pair of texts once, with its highest label and its first time, in order of first appearance; rows without a
-        query, item, label or time are dropped.
+        (Float64; ``min_label`` where there is no label column) and, where asked for, ``time``. In the order of the frame; rows without a
+        query, item, label or time are left out.
 
     Raises
     ------
@@ -95,9 +94,6 @@ def read_pairs(frame: Frame, columns: PairColumns, min_label: float) -> pl.DataF
             f"none of the {given.height:,} rows of {WHAT} has a query in {columns.anchor!r}, an item in {columns.positive!r}"
             + "".join(f" and a value in {name!r}" for name in (columns.label, columns.time) if name is not None)
         )
-    answered = (pl.col("label") >= min_label).sum().alias("seen")
-    first = [pl.col("label").max(), answered, *([] if columns.time is None else [pl.col("time").min()])]
-    rows = rows.group_by("anchor", "item", "key", maintain_order=True).agg(*first)
     _require_learnable(rows, columns, min_label, given.height)
     return rows
 
@@ -115,18 +111,27 @@ def hold_out(rows: pl.DataFrame, share: float, min_label: float, random_state: i
         keys = answered["key"].unique(maintain_order=True)
         held = keys.gather(np.random.default_rng(random_state).permutation(n_queries)[:n_held])
         chosen = pl.col("key").is_in(held.implode())
-        return Split(rows.filter(~chosen), rows.filter(chosen), 0)
+        return Split(distinct(rows.filter(~chosen), min_label), distinct(rows.filter(chosen), min_label), 0)
     first = rows.group_by("key").agg(pl.col("time").min(), pl.col("label").max()).filter(pl.col("label") >= min_label)
     begin = first["time"].sort(descending=True)[n_held - 1]
     train = rows.filter(pl.col("time") < begin)
-    known = rows.filter(pl.col("time") < begin)["key"].unique()
-    held_out = rows.filter(pl.col("time") >= begin, ~pl.col("key").is_in(known.implode()))
-    if len(train.filter(pl.col("label") >= min_label)["key"].unique()) < 2:
+    held_out = rows.filter(pl.col("time") >= begin, ~pl.col("key").is_in(train["key"].unique().implode()))
+    if train.filter(pl.col("label") >= min_label)["key"].n_unique() < 2:
         raise PairsError(
             f"fewer than two queries of {WHAT} are earlier than {begin}, where the latest {n_held:,} of {n_queries:,} begin: "
             "name a column with other times, or none"
         )
-    return Split(train, held_out, rows.height - train.height - held_out.height)
+    left_out = rows.height - train.height - held_out.height
+    return Split(distinct(train, min_label), distinct(held_out, min_label), left_out)
+
+
+def distinct(rows: pl.DataFrame, min_label: float) -> pl.DataFrame:
+    """Each pair of texts once, in order of first appearance, with its highest label and how often it was ``seen`` as a positive.
+
+    Done for each part of a split by itself: what a pair's label became later is not known while training.
+    """
+    seen = (pl.col("label") >= min_label).sum().alias("seen")
+    return rows.group_by("anchor", "item", "key", maintain_order=True).agg(pl.col("label").max(), seen)
 
 
 def _labels(label: pl.Series) -> pl.Series:
@@ -153,7 +158,7 @@ def _times(time: pl.Series) -> pl.Series:
 def _require_learnable(rows: pl.DataFrame, columns: PairColumns, min_label: float, n_given: int) -> None:
     positives = rows.filter(pl.col("label") >= min_label)
     n_queries = positives["key"].n_unique()
-    of = f"of {n_given:,} rows {rows.height:,} are usable and distinct"
+    of = f"{rows.height:,} of {n_given:,} rows are usable"
     if positives.is_empty():
         raise PairsError(
             f"{WHAT} have no positive: {of}, and the highest label in {columns.label!r} is {rows['label'].max()!r}, "
