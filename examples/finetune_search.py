@@ -36,16 +36,16 @@ def search(data: Path, output: Path) -> None:
     candidates = pl.read_parquet(data / "search_candidates.parquet")
     columns = ["query", "title", "label", "query_time"]
     shown = pl.concat([clicks.select(columns), candidates.select(columns)]).filter(pl.col("query_time") < TEST_FROM)
-    tuned = finetune(BASE, shown, output / "search", label="label", epochs=2, max_tokens=32, progress=said())
+    options = {"label": "label", "max_tokens": 32, "learning_rate": 1e-4, "freeze": 0}
+    tuned = finetune(BASE, shown, output / "search", **options, progress=said())
     test = candidates.filter(pl.col("query_time") >= TEST_FROM)
     report(tuned, "MAP@5 of the cosine", lambda encoder: map_at_5(test, cosine(encoder, test)))
 
 
 def relevance(data: Path, output: Path) -> None:
     pairs = pl.read_parquet(data / "query_product_relevance.parquet")
-    tuned = finetune(
-        BASE, pairs, output / "relevance", label="relevance", min_label=4, holdout=0.3, epochs=2, progress=said()
-    )
+    options = {"label": "relevance", "min_label": 4, "holdout": 0.3, "batch_size": 32, "freeze": 0}
+    tuned = finetune(BASE, pairs, output / "relevance", **options, progress=said())
     print(tuned.verdict)
 
 
@@ -54,7 +54,8 @@ def folds(data: Path, output: Path) -> None:
     for fold in range(1, 6):
         others = pairs.filter(pl.col("fold") != fold)
         folder = output / f"qpr_fold{fold}"
-        tuned = finetune(BASE, others, folder, label="relevance", min_label=4, freeze=3, progress=said())
+        options = {"label": "relevance", "min_label": 4, "batch_size": 32, "freeze": 3, "evaluations": 2}
+        tuned = finetune(BASE, others, folder, **options, progress=said())
         print(f"fold {fold}: {tuned.verdict}", flush=True)
 
 
@@ -67,11 +68,13 @@ def intents(data: Path, output: Path) -> None:
         BASE, train, output / "clinc", **options, epochs=2, learning_rate=2e-4, freeze=0, patience=None, progress=said()
     )
 
-    def accuracy(encoder: TextEncoder) -> float:
-        linear = LogisticRegression(C=10, max_iter=300).fit(encoder.encode(train["text"]), train["intent"].to_numpy())
-        return float((linear.predict(encoder.encode(test["text"])) == test["intent"].to_numpy()).mean())
+    def accuracy(*encoders: TextEncoder) -> float:
+        seen, new = (np.hstack([encoder.encode(part["text"]) for encoder in encoders]) for part in (train, test))
+        linear = LogisticRegression(C=10, max_iter=300).fit(seen, train["intent"].to_numpy())
+        return float((linear.predict(new) == test["intent"].to_numpy()).mean())
 
     report(tuned, "test accuracy", accuracy)
+    print(f"test accuracy on both embeddings side by side: {accuracy(BASE, tuned.encoder):.4f}")
 
 
 def cosine(encoder: TextEncoder, rows: pl.DataFrame) -> np.ndarray:

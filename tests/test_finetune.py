@@ -462,6 +462,11 @@ def test_an_encoder_without_a_folder_is_refused(clicks: pl.DataFrame, tmp_path: 
         finetune(TextEncoder(HashEncoder()), clicks, tmp_path / "out")
 
 
+def test_a_dim_beyond_the_model_is_refused(base: Path, clicks: pl.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match=r"dim=64, but .* has 32 dimensions"):
+        finetune(TextEncoder(base, dim=64), clicks, tmp_path / "out")
+
+
 def test_places_that_are_taken_are_refused(base: Path, clicks: pl.DataFrame, tuned: FineTuned, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").touch()

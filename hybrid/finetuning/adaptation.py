@@ -11,7 +11,7 @@ from sentence_transformers.base.modules import Transformer
 
 from hybrid.builder import Progress
 from hybrid.encoder import TextEncoder
-from hybrid.errors import ParameterError, TrainingError
+from hybrid.errors import EncoderError, ParameterError, TrainingError
 from hybrid.finetuning.evaluation import HeldOut
 from hybrid.finetuning.layers import add_adapters, freeze_layers, require_transformer
 from hybrid.finetuning.settings import Settings
@@ -87,6 +87,8 @@ class Adaptation:
         too_wide = [dim for dim in settings.matryoshka if dim > width]
         if too_wide:
             raise ParameterError(f"matryoshka has {too_wide[0]}, but the model has {width} dimensions")
+        if self._dim is not None and self._dim > width:
+            raise EncoderError(f"dim={self._dim}, but {self._files.name} has {width} dimensions")
         if settings.mini_batch_size is not None:
             require_transformer(self._model, "mini_batch_size")
         if settings.freeze is not None:
