@@ -12,11 +12,14 @@ from hybrid.errors import (
     EncoderError,
     LabelError,
     MatrixError,
+    PairsError,
     ParameterError,
     ScoringError,
     StoreError,
     TrainingError,
 )
+from hybrid.finetuning.result import FineTuned
+from hybrid.finetuning.run import finetune
 from hybrid.head import TextHead
 from hybrid.match import Match
 from hybrid.matrix import Column, FeatureMatrix
@@ -33,12 +36,14 @@ __all__ = [
     "EmbeddingStore",
     "EncoderError",
     "FeatureMatrix",
+    "FineTuned",
     "HybridClassifier",
     "ImportanceReport",
     "LabelError",
     "Match",
     "MatrixBuilder",
     "MatrixError",
+    "PairsError",
     "ParameterError",
     "ScoringError",
     "StoreError",
@@ -46,6 +51,7 @@ __all__ = [
     "TextHead",
     "TrainingError",
     "TreeParameters",
+    "finetune",
     "load",
     "score_parquet",
 ]

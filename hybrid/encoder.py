@@ -17,7 +17,7 @@ from hybrid.device import resolve_device
 from hybrid.distinct import DistinctTexts, longest_first
 from hybrid.errors import ArtifactError, DeviceError, EncoderError, ParameterError
 from hybrid.folder_model import FolderModel
-from hybrid.model_files import MINILM, locate
+from hybrid.model_files import MINILM, ModelFiles, locate
 from hybrid.prompts import EVERY_OTHER
 from hybrid.store import EmbeddingStore, StoreKey, default_store
 from hybrid.text_model import ObjectModel, TextModel
@@ -162,6 +162,19 @@ class TextEncoder:
         return self._model().fingerprint
 
     @property
+    def files(self) -> ModelFiles:
+        """The folder of the model; ``EncoderError`` where the model is an object, which has none."""
+        model = self._model()
+        if isinstance(model, ExportedModel):
+            return model.files
+        if not isinstance(model, FolderModel):
+            raise EncoderError(
+                f"the encoder is an object of class {model.name}, not a sentence-transformers model in a folder; "
+                "save it with its own `save`, if it has one, and give the folder"
+            )
+        return model.files
+
+    @property
     def dimension(self) -> int:
         """Numbers in a vector; loads the model if nothing was encoded before."""
         if self._dimension is None:
@@ -294,6 +307,11 @@ class TextEncoder:
         encoder._dimension = description["dimension"]
         return encoder
 
+    def prompt(self, role: str) -> str:
+        """The text that is put before each text of ``role``."""
+        prompts = self._prompts()
+        return prompts.get(role, prompts.get(EVERY_OTHER, ""))
+
     def verify(self) -> None:
         """Find the model now; ``EncoderError`` if it is not the one described. Encoding does the same at first need."""
         self._model()
@@ -387,10 +405,7 @@ class TextEncoder:
         self._dimension = dimension
 
     def _prompt(self, role: str | None) -> str:
-        if role is None:
-            return ""
-        prompts = self._prompts()
-        return prompts.get(role, prompts.get(EVERY_OTHER, ""))
+        return "" if role is None else self.prompt(role)
 
     def _prompts(self) -> Mapping[str, str]:
         return self._model().prompts if self.prompts is None else self.prompts

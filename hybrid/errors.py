@@ -35,5 +35,9 @@ class ScoringError(RuntimeError):
     """Scoring of files stopped; what was written before remains valid."""
 
 
+class PairsError(ValueError):
+    """Pairs of texts that an encoder cannot be fine-tuned on."""
+
+
 class TrainingError(RuntimeError):
-    """The training of a network went wrong."""
+    """Training of a network stopped, since the loss or the vectors are no numbers any more."""

@@ -79,12 +79,14 @@ def _load(model: FolderModel, device: str) -> _Loaded:
     with _LOADING:
         key = (model.fingerprint, device, model.files.code)
         if key not in _LOADED:
-            _LOADED[key] = _Loaded(load_folder(model.files, device))
+            loaded = load_folder(model.files, device)
+            # Half precision is 100 times slower on a CPU.
+            _LOADED[key] = _Loaded(loaded.half() if device.startswith("cuda") else loaded)
         return _LOADED[key]
 
 
 def load_folder(files: ModelFiles, device: str) -> SentenceTransformer:
-    """Load a model, in half precision for a CUDA device and in single precision for the CPU.
+    """A model of its own, in single precision, that no one else uses.
 
     Raises
     ------
@@ -94,7 +96,7 @@ def load_folder(files: ModelFiles, device: str) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer  # here: 5 s that reading stored vectors does not need
 
     try:
-        with _no_loading_bar():
+        with quiet_transformers():
             model = SentenceTransformer(
                 str(files.folder), device=device, local_files_only=True, trust_remote_code=files.code
             )
@@ -105,18 +107,20 @@ def load_folder(files: ModelFiles, device: str) -> SentenceTransformer:
                 f"TextEncoder({files.name!r}, trust_remote_code=True), to an artifact that is loaded too. ({error})"
             ) from error
         raise EncoderError(f"{files.folder} cannot be loaded as a sentence-transformers model: {error}") from error
-    # transformers 5 keeps the precision of the checkpoint; half precision is 100 times slower on a CPU.
-    return (model.half() if device.startswith("cuda") else model.float()).eval()
+    return model.float().eval()  # transformers 5 keeps the precision of the checkpoint
 
 
 @contextmanager
-def _no_loading_bar() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
+    """No bars for the shards of weights, and no remarks that a user cannot act on."""
     from transformers.utils import logging  # here: as above
 
-    shown = logging.is_progress_bar_enabled()
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()

@@ -23,7 +23,8 @@ _MINILM_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 
 _SETTINGS = ("*.json", "*.txt", "*.model", "*.jinja")
 _CODE = "*.py"
-_UNREAD_SETTINGS = {"data_config.json"}  # the list of training data that older models carry
+FINETUNING_RECORD = "finetuning.json"
+_UNREAD_SETTINGS = {"data_config.json", FINETUNING_RECORD}  # what a model was trained on; nothing is loaded from them
 _SAFE_WEIGHTS = "*.safetensors"
 _OLD_WEIGHTS = "*.bin"  # loaded only where there are no safetensors
 

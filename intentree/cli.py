@@ -14,6 +14,7 @@ from intentree.demo import demo
 from intentree.encode import encode
 from intentree.exits import Verbs
 from intentree.features import features
+from intentree.finetune import finetune
 from intentree.fit import fit
 from intentree.outline import outline
 from intentree.report import report
@@ -48,6 +49,7 @@ def main(
 # The verbs, in the order of work. One that reads no TOML file has no outline.
 app.command()(demo)
 app.command(epilog=outline("events", "examples", "behavior", "output"))(features)
+app.command(epilog=outline("encoder", "finetune"))(finetune)
 app.command(epilog=outline("examples", "encoder", "model"))(encode)
 app.command(epilog=outline("events", "examples", "behavior", "encoder", "model", "output"))(fit)
 app.command(epilog=outline("events", "examples", "behavior", "encoder", "model", "tune", "output"))(tune)

@@ -21,7 +21,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from features import BehaviorFeatures, EventLog
 from features.frames import closest
-from hybrid import EmbeddingStore, HybridClassifier, TextEncoder, score_parquet
+from hybrid import EmbeddingStore, HybridClassifier, TextEncoder, finetune, score_parquet
 from intentree.errors import ConfigError
 from intentree.keywords import Keywords
 from tuning import tune
@@ -100,6 +100,11 @@ KEYWORDS = {
             "storage": Annotated[str, AfterValidator(_storage)] | None,
         },
     ),
+    "finetune": Keywords(
+        finetune,
+        leave_out={"encoder", "progress"},
+        spelled={"pairs": PathsBeside, "folder": PathBeside},
+    ),
     "score": Keywords(
         score_parquet,
         leave_out={"artifact", "device", "encoder", "progress"},
@@ -151,6 +156,7 @@ class Config(Table):
     examples: Examples | None = None
     behavior: Annotated[dict[str, Any], KEYWORDS["behavior"]] | None = None
     encoder: Annotated[dict[str, Any], KEYWORDS["encoder"]] = {}
+    finetune: Annotated[dict[str, Any], KEYWORDS["finetune"]] | None = None
     model: Annotated[dict[str, Any], KEYWORDS["model"]] | None = None
     tune: Annotated[dict[str, Any], KEYWORDS["tune"]] = {}
     score: Annotated[dict[str, Any], KEYWORDS["score"]] = {}

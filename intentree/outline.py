@@ -46,6 +46,30 @@ dim = 256                        # Matryoshka encoders
 #batch_size = 64
 #store = "default"               # or a folder, or { folder = "...", max_bytes = 1_000_000_000 }, or false
 #trust_remote_code = false       # true runs code that the model brings""",
+    "finetune": """\
+[finetune]                       # hybrid.finetune, of the model of [encoder]
+pairs = "clicks/*.parquet"       # a row for each item that was clicked, or shown with a label
+folder = "encoders/shop"         # where the encoder goes; name it as [encoder] model then
+#anchor = "query"
+positive = ["title", "brand"]    # a column, or columns to join; default: "title"
+label = "clicked"                # default: each row is a positive
+#min_label = 1.0                 # rows of at least this label are positives
+time = "ts"                      # the latest queries are held out; default: drawn at random
+#negatives = 1                   # hard negatives beside each positive
+#holdout = 0.1                   # of the queries
+#roles = ["query", "item"]
+#epochs = 1
+#batch_size = 64
+mini_batch_size = 16             # default: the whole batch in one pass
+#learning_rate = 5e-5
+#max_tokens = 64
+freeze = 3                       # default: all layers are trained
+lora = 16                        # default: the weights themselves are trained
+#matryoshka = []
+#evaluations = 4                 # in each epoch
+#patience = 4
+#device = "auto"                 # "cpu", "cuda"
+#random_state = 0""",
     "model": """\
 [model]                          # hybrid.HybridClassifier
 text = { query = "query", item = ["title", "description"] }

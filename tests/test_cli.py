@@ -495,6 +495,7 @@ TABLES = {
     "events": EventLog,
     "behavior": BehaviorFeatures,
     "encoder": TextEncoder,
+    "finetune": hybrid.finetune,
     "model": HybridClassifier,
     "tune": tune,
     "score": hybrid.score_parquet,
@@ -503,6 +504,7 @@ TABLES = {
 FROM_ELSEWHERE = {
     "behavior": {"log"},
     "encoder": {"device"},
+    "finetune": {"encoder", "progress"},
     "model": {"behavior", "encoder"},
     "tune": {"model", "examples", "y", "events", "groups", "progress"},
     "score": {"artifact", "device", "encoder", "progress"},
@@ -529,7 +531,7 @@ def test_keys_are_the_parameters_of_the_api(table: str, tmp_path: Path) -> None:
 
 def test_help_lists_every_key(tmp_path: Path) -> None:
     tables: dict[str, str] = {}
-    for verb in ("features", "encode", "fit", "tune", "score", "report"):
+    for verb in ("features", "finetune", "encode", "fit", "tune", "score", "report"):
         shown = ran(verb, "--help")
         for part in textwrap.dedent(shown[shown.index("  # The TOML file") :]).strip().split("\n\n")[1:]:
             name = part[: part.index("]") + 1]
