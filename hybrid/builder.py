@@ -160,7 +160,7 @@ class MatrixBuilder:
         declared = evidence.channels.match
         if declared is not None and match_columns(declared, list(evidence.text)):
             self.match = TextMatch.fit(declared, encoded.texts, encoded.embedded, self.categories)
-        return self._join(examples, encoded, None)
+        return self.join(examples, encoded)
 
     def give_head(self, head: FittedHead | None, mode: str | None, labels: np.ndarray) -> None:
         """Add the logits of a trained head to every matrix from now on, as "margin" or "feature"; ``labels`` name the columns."""
@@ -174,7 +174,7 @@ class MatrixBuilder:
             if events is not None:
                 vectors.learn(to_polars(events, "events"), "events")
         encoded = self.encode(examples, progress)
-        matrix = self._join(examples, encoded, events)
+        matrix = self.join(examples, encoded, events)
         if self.head is None:
             return matrix
         logits = self.head.logits(encoded.embedded, encoded.texts)
@@ -205,7 +205,8 @@ class MatrixBuilder:
             behavior = behavior.with_text_vectors(self.id_vectors)
             self.evidence = dataclasses.replace(self.evidence, behavior=behavior)
 
-    def _join(self, examples: pl.DataFrame, encoded: EncodedTexts, events: Frame | None) -> FeatureMatrix:
+    def join(self, examples: pl.DataFrame, encoded: EncodedTexts, events: Frame | None = None) -> FeatureMatrix:
+        """The matrix of checked examples without the head."""
         evidence, embedded = self.evidence, encoded.embedded
         for vectors in self.id_vectors.values():
             vectors.learn(examples, "examples")

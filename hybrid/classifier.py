@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from features import BehaviorFeatures
 from features.event_log import microseconds
 from features.frames import Frame, answer_in_kind, closest
+from hybrid.adaptation import adapt
 from hybrid.artifact import save, versions
 from hybrid.boosters import Booster, TreeParameters, booster_class
 from hybrid.builder import EncodedTexts, MatrixBuilder, Progress
@@ -96,6 +97,8 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         Name and group of each column that the trees read.
     head_ : HeadChoice
         How the head enters (``mode``), why (``reason``), and the losses that were compared.
+    adaptation_ : Adaptation
+        Only of a model that ``adapt`` returned: how it was carried over.
     devices_ : dict
         The device that encoded texts and the one that grew the trees, as really used.
     timings_ : dict
@@ -354,6 +357,59 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             baselines=baselines,
             title=title,
             provenance=self.provenance(frame),
+            progress=progress,
+        )
+
+    def adapt(
+        self,
+        X: Frame,
+        y: Any,
+        events: Frame | None = None,
+        *,
+        source: tuple[Frame, Any] | None = None,
+        groups: Any = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Carry the model to a new domain with few labels: another shop, language or season.
+
+        Compared out of fold on the new rows, by log loss: the model as it is; a head trained anew under the same trees (where there is a
+        head); more trees after the model's own (XGBoost), as many as help; and, with ``source``, a refit on both domains' rows, those of
+        the source weighing 0.1 or 0.5 of a new one. The best is then made of all new rows.
+
+        Parameters
+        ----------
+        X, y : examples of the new domain and their labels, at least 10
+            Labels are among those of the model; some may be absent.
+        events : frame, optional
+            The new domain's log, in place of the fitted one. With ``source`` it must hold what the source's rows are to see, too.
+        source : (examples, labels), optional
+            What the model was fitted to, or some of it.
+        groups : array-like of shape (n_rows,), optional
+            Rows of one group stay together in the folds.
+        progress : callable (step, done, total), optional
+
+        Returns
+        -------
+        HybridClassifier
+            Fitted; this model stays as it is. ``adaptation_`` says which way was taken and the loss of each.
+
+        Raises
+        ------
+        ParameterError
+            Fewer than 10 rows.
+        LabelError
+            A label that the model does not know.
+        """
+        check_is_fitted(self, "booster_")
+        self.check_events(events, required=False)
+        return adapt(
+            self,
+            X,
+            y,
+            events,
+            source=source,
+            groups=_as_groups(groups, len(X)),
+            times=partial(_times, self.behavior),
             progress=progress,
         )
 

@@ -110,6 +110,7 @@ class Booster(ABC):
 
     name: ClassVar[str]
     file_name: ClassVar[str]
+    continues: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -172,6 +173,20 @@ class Booster(ABC):
         on_round: OnRound | None = None,
     ) -> Self:
         """Grow trees on ``data``; with ``valid``, stop when ``metric`` (scikit-learn's name) has not improved for the declared rounds."""
+
+    def continued(
+        self,
+        matrix: FeatureMatrix,
+        y: np.ndarray,
+        *,
+        parameters: TreeParameters,
+        valid: tuple[FeatureMatrix, np.ndarray] | None = None,
+        random_state: int = 0,
+        n_jobs: int | None = None,
+        on_round: OnRound | None = None,
+    ) -> Self:
+        """These trees with ``parameters.n_estimators`` more after them, grown on other rows; only where ``continues`` is true."""
+        raise ParameterError(f"{self.name} cannot grow more trees after those of a trained model; use XGBoost")
 
     @abstractmethod
     def margin(self, matrix: FeatureMatrix) -> np.ndarray:

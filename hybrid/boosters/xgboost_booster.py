@@ -66,6 +66,7 @@ class XGBoostBooster(Booster):
 
     name: ClassVar[str] = "xgboost"
     file_name: ClassVar[str] = "model.ubj"
+    continues: ClassVar[bool] = True
 
     _native: xgb.Booster
 
@@ -137,6 +138,7 @@ class XGBoostBooster(Booster):
         random_state: int = 0,
         n_jobs: int | None = None,
         on_round: OnRound | None = None,
+        after: Self | None = None,
     ) -> Self:
         watched = find_metric(metric, n_classes)
         check_watch(valid, watched, n_classes, early_stopping_rounds, on_round)
@@ -166,9 +168,11 @@ class XGBoostBooster(Booster):
             custom_metric=evaluate if valid is not None and native_metric is None else None,
             callbacks=[] if valid is None else [_Watching(watch, is_error=metric == "accuracy")],
             verbose_eval=False,
+            xgb_model=None if after is None else after._native,
         )
         _check_device(native, data.device)
-        best = watch.best_iteration(native.num_boosted_rounds())
+        before = 0 if after is None else after.best_iteration
+        best = before + watch.best_iteration(native.num_boosted_rounds() - before)
         if best < native.num_boosted_rounds():
             native = native[:best]
         if data.absent_codes:
@@ -176,6 +180,37 @@ class XGBoostBooster(Booster):
         return cls(
             native, columns=data.columns, n_classes=n_classes, device=data.device, best_iteration=best, n_jobs=n_jobs
         )
+
+    def continued(
+        self,
+        matrix: FeatureMatrix,
+        y: np.ndarray,
+        *,
+        parameters: TreeParameters,
+        valid: tuple[FeatureMatrix, np.ndarray] | None = None,
+        random_state: int = 0,
+        n_jobs: int | None = None,
+        on_round: OnRound | None = None,
+    ) -> Self:
+        data = self._unbinned(matrix, y, n_jobs)
+        held = None if valid is None else self._unbinned(*valid, n_jobs)
+        options: dict[str, Any] = {"random_state": random_state, "n_jobs": n_jobs, "on_round": on_round, "after": self}
+        return type(self).train(data, n_classes=self.n_classes, parameters=parameters, valid=held, **options)
+
+    def _unbinned(self, matrix: FeatureMatrix, y: np.ndarray, n_jobs: int | None) -> BinnedData:
+        """A matrix with its values: from bins of other rows, trees would read values that are only near the true ones (XGBoost 3.2)."""
+        check_columns(self.columns, matrix)
+        check_labels(matrix, y, None)
+        check_values(matrix)
+        native = xgb.DMatrix(
+            with_codes_missing(matrix, self._absent_codes).numpy(),
+            label=y,
+            base_margin=None if matrix.margin is None else matrix.margin.values,
+            feature_types=_feature_types(self.columns),
+            enable_categorical=True,
+            nthread=n_jobs,
+        )
+        return BinnedData(native, self.columns, y, None, 256, self.device, self._absent_codes)
 
     def margin(self, matrix: FeatureMatrix) -> np.ndarray:
         return self._predict(matrix, "margin")

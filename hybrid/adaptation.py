@@ -1,0 +1,243 @@
+"""Carrying a trained hybrid to a new domain with few labels: several ways, compared on the new domain's own rows."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from sklearn.base import clone
+
+from features.frames import Frame, to_polars
+from hybrid.boosters import Booster
+from hybrid.builder import EncodedTexts, MatrixBuilder, Progress
+from hybrid.errors import ParameterError
+from hybrid.head import HeadFit, fit_head
+from hybrid.head.choice import HeadChoice, with_head
+from hybrid.head.folds import head_folds
+from hybrid.importance import row_losses
+from hybrid.labels import as_labels, encode
+from hybrid.matrix import FeatureMatrix
+
+if TYPE_CHECKING:
+    from hybrid.classifier import HybridClassifier
+
+AS_IS, HEAD, BOOST, REFIT = "as it is", "new head", "more trees", "refit"
+SOURCE_WEIGHTS = (0.1, 0.5)
+"""Of a source row where the model is refitted on both domains, next to 1 of a target row."""
+_MOST_ROUNDS = 200
+_FOLDS = 3
+_FEWEST_ROWS = 10
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """How a model was carried to a new domain.
+
+    Parameters
+    ----------
+    way : str
+        "as it is", "new head" (the trees stay), "more trees" (on the target's rows) or "refit, source weight w".
+    losses : mapping from way to float
+        Log loss on the target's rows, each predicted by what had not seen it.
+    n_rows : int
+        Labelled rows of the target.
+    """
+
+    way: str
+    losses: Mapping[str, float]
+    n_rows: int
+
+
+def adapt(
+    model: HybridClassifier,
+    X: Frame,
+    y: Any,
+    events: Frame | None,
+    *,
+    source: tuple[Frame, Any] | None,
+    groups: np.ndarray | None,
+    times: Callable[[pl.DataFrame], np.ndarray | None],
+    progress: Progress | None,
+) -> HybridClassifier:
+    """Compare the ways out of fold on the target's rows and take the best on all of them; see ``HybridClassifier.adapt``."""
+    target = _Target.read(model, X, y, events, groups, times)
+    if len(target.codes) < _FEWEST_ROWS:
+        raise ParameterError(
+            f"adapt needs at least {_FEWEST_ROWS} labelled rows of the new domain, not {len(target.codes)}"
+        )
+    say: Progress = progress or (lambda step, done, total: None)
+    intact = target.matrix_with(model.builder_.head, model.head_.mode, None)
+    losses = {AS_IS: float(row_losses(target.codes, model.booster_.predict_proba(intact)).mean())}
+
+    fit = target.fit_head(model) if model.head_.mode is not None else None
+    if fit is not None:
+        renewed = target.matrix_with(fit.head, model.head_.mode, fit.logits)
+        losses[HEAD] = float(row_losses(target.codes, model.booster_.predict_proba(renewed)).mean())
+    say("adapt", 1, 3)
+    rounds = 0
+    if model.booster_.continues:
+        losses[BOOST], rounds = _boosted_loss(model, intact, target)
+    say("adapt", 2, 3)
+    if source is not None:
+        for weight in SOURCE_WEIGHTS:
+            losses[f"{REFIT}, source weight {weight:g}"] = _refit_loss(model, target, source, events, weight)
+    say("adapt", 3, 3)
+
+    way = min(losses, key=lambda name: losses[name])
+    if way.startswith(REFIT):
+        weight = float(way.rpartition(" ")[2])
+        adapted = _refit(model, target.frame, target.labels, source, events, weight, target.groups)
+    else:
+        adapted = copy.copy(model)
+        adapted.builder_ = target.builder
+        if way == HEAD and fit is not None:
+            target.builder.give_head(fit.head, model.head_.mode, model.classes_)
+            adapted.head_ = HeadChoice(model.head_.mode, "the head is the new domain's, the trees are not", {})
+        elif way == BOOST:
+            adapted.booster_ = _more_trees(model, intact, target.codes, rounds)
+    adapted.adaptation_ = Adaptation(way, losses, len(target.codes))
+    return adapted
+
+
+@dataclass(frozen=True, eq=False)
+class _Target:
+    """The new domain's labelled rows, as the model reads them."""
+
+    builder: MatrixBuilder
+    frame: pl.DataFrame
+    labels: np.ndarray
+    codes: np.ndarray
+    encoded: EncodedTexts
+    matrix: FeatureMatrix
+    folds: np.ndarray
+    groups: np.ndarray | None
+    model: HybridClassifier
+
+    @classmethod
+    def read(
+        cls,
+        model: HybridClassifier,
+        X: Frame,
+        y: Any,
+        events: Frame | None,
+        groups: np.ndarray | None,
+        times: Callable[[pl.DataFrame], np.ndarray | None],
+    ) -> _Target:
+        builder = copy.copy(model.builder_)
+        frame = builder.check(X, "examples")
+        labels = as_labels(y, frame.height, "y")
+        codes = encode(labels, model.classes_, "y")[1]
+        if events is not None:
+            builder.replace_log(events)
+        encoded = builder.encode(frame)
+        matrix = builder.join(frame, encoded)
+        folds = head_folds(codes, groups, times(frame), _FOLDS, model.random_state)
+        return cls(builder, frame, labels, codes, encoded, matrix, folds, groups, model)
+
+    def matrix_with(self, head: Any, mode: str | None, logits: np.ndarray | None) -> FeatureMatrix:
+        """The rows' matrix with a head's logits; its own, unless others are given."""
+        if head is None or mode is None:
+            return self.model.select(self.matrix)
+        if logits is None:
+            logits = head.logits(self.encoded.embedded, self.encoded.texts)
+        return self.model.select(with_head(self.matrix, logits, head, mode, self.model.classes_))
+
+    def fit_head(self, model: HybridClassifier) -> HeadFit:
+        declared = model.channels().head
+        assert declared is not None  # the model has one
+        return fit_head(
+            declared,
+            self.encoded.embedded,
+            self.encoded.texts,
+            self.codes,
+            n_classes=len(model.classes_),
+            folds=self.folds,
+            random_state=model.random_state,
+        )
+
+    def splits(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        return [
+            (np.flatnonzero(self.folds != fold), np.flatnonzero(self.folds == fold)) for fold in np.unique(self.folds)
+        ]
+
+
+def _boosted_loss(model: HybridClassifier, matrix: FeatureMatrix, target: _Target) -> tuple[float, int]:
+    """The least mean held-out loss over the rounds of trees that continue the model, and those rounds."""
+    curves: list[np.ndarray] = []
+    for train, held in target.splits():
+        curve: list[float] = []
+
+        def follow(_: int, value: float, curve: list[float] = curve) -> None:
+            curve.append(value)
+
+        _more_trees(
+            model,
+            matrix.rows(train),
+            target.codes[train],
+            _MOST_ROUNDS,
+            (matrix.rows(held), target.codes[held]),
+            follow,
+        )
+        curves.append(np.array(curve) * len(held))
+    shortest = min(len(curve) for curve in curves)
+    mean = np.sum([curve[:shortest] for curve in curves], axis=0) / len(target.codes)
+    return float(mean.min()), int(mean.argmin()) + 1
+
+
+def _more_trees(
+    model: HybridClassifier,
+    matrix: FeatureMatrix,
+    codes: np.ndarray,
+    rounds: int,
+    valid: tuple[FeatureMatrix, np.ndarray] | None = None,
+    on_round: Callable[[int, float], None] | None = None,
+) -> Booster:
+    """The model's trees with more trees after them, grown on these rows."""
+    return model.booster_.continued(
+        matrix,
+        codes,
+        parameters=dataclasses.replace(model.tree_parameters(), n_estimators=rounds),
+        valid=valid,
+        random_state=model.random_state,
+        n_jobs=model.n_jobs,
+        on_round=on_round,
+    )
+
+
+def _refit_loss(
+    model: HybridClassifier, target: _Target, source: tuple[Frame, Any], events: Frame | None, weight: float
+) -> float:
+    losses = []
+    for train, held in target.splits():
+        groups = None if target.groups is None else target.groups[train]
+        fitted = _refit(model, target.frame[train], target.labels[train], source, events, weight, groups)
+        losses.append(row_losses(target.codes[held], fitted.predict_proba(target.frame[held])))
+    return float(np.concatenate(losses).mean())
+
+
+def _refit(
+    model: HybridClassifier,
+    frame: pl.DataFrame,
+    labels: np.ndarray,
+    source: tuple[Frame, Any] | None,
+    events: Frame | None,
+    weight: float,
+    groups: np.ndarray | None,
+) -> HybridClassifier:
+    """The model fitted anew to both domains' rows."""
+    assert source is not None
+    before = to_polars(source[0], "source")
+    both = pl.concat([before, frame], how="diagonal_relaxed")
+    y = np.concatenate([as_labels(source[1], before.height, "labels of source"), labels])
+    weights = np.repeat([weight, 1.0], [before.height, len(labels)])
+    if groups is not None:  # a row of the source is a group of its own
+        groups = np.concatenate([-1 - np.arange(before.height), groups])
+    settings = {"n_estimators": model.booster_.best_iteration, "early_stopping_rounds": None, "head": model.head_.mode}
+    fresh: HybridClassifier = clone(model).set_params(**settings)
+    fresh.fit(both, y, events=events, groups=groups, sample_weight=weights)
+    return fresh.set_params(**{name: getattr(model, name) for name in settings})
