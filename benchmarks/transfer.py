@@ -2,9 +2,9 @@
 
     python benchmarks/transfer.py FOLDER
 
-FOLDER holds product_search_relevance.parquet (the source: query and title of a home improvement shop; relevant is a mean of 2.5 or more) and
-query_product_relevance.parquet (the target: query and title of several other shops; relevant is grade 4). Labels are drawn by whole
-queries, and tested on the other half of the queries. Prints log loss and ROC AUC of each, and the way that `adapt` took; mean of three draws.
+FOLDER holds product_search_relevance.parquet, the source: query and title of a home improvement shop, relevant at a mean of 2.5 or more;
+and query_product_relevance.parquet, the target: query and title of several other shops, relevant at grade 4. Labels are drawn by whole
+queries and tested on the other half of the queries. Prints log loss and ROC AUC, the mean of three draws, and the way that `adapt` took.
 """
 
 from __future__ import annotations

@@ -31,14 +31,14 @@ def model(**options) -> HybridClassifier:
     declared = {
         "text": {"item": "text"}, "numeric": ["price"], "encoder": TextEncoder(HashEncoder(), store=None), "n_jobs": 1,
         "n_estimators": 30, "max_depth": 3, "learning_rate": 0.1, "head": "margin",
-        "text_channels": {"coordinates": 0, "head": TextHead(words=32, hidden=0)},
+        "text_channels": {"coordinates": 0, "head": TextHead(words=32, hidden=0, folds=2)},
     }  # fmt: skip
     return HybridClassifier(**{**declared, **options})
 
 
 @pytest.fixture(scope="module")
 def source() -> tuple[HybridClassifier, pl.DataFrame, np.ndarray]:
-    X, y = domain(500, turned=False, seed=0)
+    X, y = domain(800, turned=False, seed=0)
     return model().fit(X, y), X, y
 
 
@@ -48,7 +48,7 @@ def loss(fitted: HybridClassifier, X: pl.DataFrame, y: np.ndarray) -> float:
 
 def test_few_labels_carry_a_model_further_than_either_domain_alone(source) -> None:
     fitted, X, y = source
-    few, labels = domain(150, turned=True, seed=1)
+    few, labels = domain(100, turned=True, seed=1)
     new, truth = domain(1500, turned=True, seed=2)
     before = fitted.predict_proba(new)
     adapted = fitted.adapt(few, labels, source=(X, y))
