@@ -189,6 +189,9 @@ def test_folds_keep_groups_and_moments_together_and_classes_even() -> None:
     assert of_times["fold"].is_sorted()
     assert of_times.group_by("time").agg(pl.col("fold").n_unique())["fold"].max() == 1
     assert of_times["fold"].n_unique() == 5
+    for one in (np.zeros(300, dtype=int), np.append(np.zeros(299, dtype=int), 1)):
+        assert len(np.unique(head_folds(codes, one, None, 5, 0))) > 1
+        assert len(np.unique(head_folds(codes, None, one, 5, 0))) > 1
     spread = np.bincount(head_folds(codes, None, None, 5, 0) * 4 + codes).reshape(5, 4)
     assert (spread.max(axis=0) - spread.min(axis=0) <= 1).all()
 
