@@ -1,6 +1,6 @@
 """Text as evidence: the hybrid with its head against what one would take instead, on real data, in one run.
 
-    python benchmarks/text.py FOLDER [NAME ...]
+    python benchmarks/text.py FOLDER [NAME ...] [--only MODEL]
 
 FOLDER holds the files of the data sets that benchmarks/README.md names. NAME: clinc, relevance, relevance_by_query, search_relevance,
 search, titles, zh_pairs, zh_reviews; all of them by default. Each prints a row for each model: the metric, and the seconds of fitting with
@@ -84,6 +84,8 @@ def accuracy(y: np.ndarray, classes: np.ndarray, proba: np.ndarray) -> tuple[flo
 
 def compare(models: dict[str, Callable[..., Any]], judge: Callable[[Callable[..., Any]], str]) -> None:
     for name, model in models.items():
+        if ONLY and name != ONLY:
+            continue
         started = time.perf_counter()
         result = judge(model)
         print(f"  {name:28} {result}  {time.perf_counter() - started:6.1f} s  {getattr(model, 'said', '')}", flush=True)
@@ -289,6 +291,7 @@ def _group_folds(groups: pl.Series) -> np.ndarray:
     return folds
 
 
+ONLY = sys.argv[sys.argv.index("--only") + 1] if "--only" in sys.argv else ""
 BENCHMARKS = (clinc, relevance, relevance_by_query, search_relevance, search, titles, zh_pairs, zh_reviews)
 
 
@@ -296,6 +299,6 @@ if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     for benchmark in BENCHMARKS:
-        if len(sys.argv) == 2 or benchmark.__name__ in sys.argv[2:]:
+        if benchmark.__name__ in sys.argv[2:] or not {each.__name__ for each in BENCHMARKS} & set(sys.argv[2:]):
             print(f"{benchmark.__name__}: {(benchmark.__doc__ or '').splitlines()[0]}", flush=True)
             benchmark(Path(sys.argv[1]))

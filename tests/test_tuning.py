@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import signal
@@ -21,7 +22,7 @@ import xgboost as xgb
 from sklearn.base import clone
 
 from features import BehaviorFeatures, ColumnError, EventLog
-from hybrid import HybridClassifier, ParameterError, TextEncoder
+from hybrid import HybridClassifier, ParameterError, TextEncoder, TextHead
 from tests.encoders import HashEncoder
 from tuning import FoldError, SearchSpace, SpaceError, Study, StudyError, tune
 from tuning.plan import Plan
@@ -183,6 +184,34 @@ def test_a_trial_reads_what_the_model_with_its_settings_reads(coordinates: int, 
     own = model.matrix(EXAMPLES)
     assert read.columns == own.columns
     np.testing.assert_allclose(read.values, own.values, atol=1e-5)
+
+
+def with_head(**settings: Any) -> HybridClassifier:
+    return full(**{"head": "auto", "text_channels": {"head": TextHead(words=8, hidden=8, folds=2)}} | settings)
+
+
+@pytest.mark.parametrize("mode", ["margin", "feature"])
+def test_a_trial_reads_a_head_that_never_saw_the_fold_s_validation_labels(mode: str) -> None:
+    space = {"booster": "xgboost", "head": mode, "use text head": True}
+    study = tuned(with_head(), events=EVENTS, space=space, n_trials=1)
+    plan = Plan.build(study.task, study.space)
+    fold = study.task.folds[0]
+    turned = study.task.codes.copy()
+    turned[fold.valid] = 1 - turned[fold.valid]
+    other = Plan.build(dataclasses.replace(study.task, codes=turned), study.space)
+    np.testing.assert_array_equal(plan.head(0).valid, other.head(0).valid)
+    np.testing.assert_array_equal(plan.head(0).train, other.head(0).train)
+    assert study.best_params["head"] == mode
+    assert study.best_model().head_.mode == mode
+
+
+def test_the_head_is_searched_and_switched() -> None:
+    study = tuned(with_head(), events=EVENTS, n_trials=6)
+    assert study.trials["head"][0] == "margin"  # what a model that leaves it open begins with
+    assert set(study.trials["head"]) <= {"margin", "feature"}
+    assert "use text head" in study.trials.columns
+    with pytest.raises(SpaceError, match='head is "margin" or "feature"'):
+        tuned(with_head(), events=EVENTS, space={"head": "off"})
 
 
 def test_texts_are_encoded_once_for_all_trials_and_folds() -> None:
