@@ -36,8 +36,7 @@ def search(data: Path, output: Path) -> None:
     candidates = pl.read_parquet(data / "search_candidates.parquet")
     columns = ["query", "title", "label", "query_time"]
     shown = pl.concat([clicks.select(columns), candidates.select(columns)]).filter(pl.col("query_time") < TEST_FROM)
-    options = {"label": "label", "max_tokens": 32, "learning_rate": 1e-4, "freeze": 0}
-    tuned = finetune(BASE, shown, output / "search", **options, progress=said())
+    tuned = finetune(BASE, shown, output / "search", label="label", max_tokens=32, epochs=2, progress=said())
     test = candidates.filter(pl.col("query_time") >= TEST_FROM)
     report(tuned, "MAP@5 of the cosine", lambda encoder: map_at_5(test, cosine(encoder, test)))
 

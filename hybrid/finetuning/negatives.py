@@ -9,9 +9,7 @@ _DRAWS = 8  # random items for a place to fill, of which those that are no posit
 
 
 def training_rows(rows: pl.DataFrame, min_label: float, n_negatives: int, random_state: int) -> pl.DataFrame:
-    """Each positive with its hard negatives: once if it was seen once, once more for each doubling.
-
-    Clicks are noisy, and a pair that was clicked 100 times says more than one that was clicked once, but not 100 times as much.
+    """One row a positive, with its hard negatives.
 
     Parameters
     ----------
@@ -31,9 +29,7 @@ def training_rows(rows: pl.DataFrame, min_label: float, n_negatives: int, random
         ``anchor``, ``positive`` and ``negative_1`` to ``negative_{n}``, all String.
     """
     is_positive = pl.col("label") >= min_label
-    times = pl.col("seen").log(2).floor().cast(pl.UInt32) + 1
-    positives = rows.filter(is_positive).select("anchor", "key", pl.col("item").repeat_by(times).alias("positive"))
-    positives = positives.explode("positive").with_row_index("row")
+    positives = rows.filter(is_positive).select("anchor", "key", positive="item").with_row_index("row")
     if not n_negatives:
         return positives.select("anchor", "positive")
     answers = positives.select("key", item="positive").unique()

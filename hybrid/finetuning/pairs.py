@@ -46,7 +46,8 @@ class Split:
     Parameters
     ----------
     train, held_out : polars.DataFrame
-        Each pair of texts once: ``anchor``, ``item``, ``key``, ``label`` (the highest) and ``seen`` (how often as a positive).
+        Each pair of texts once, in order of first appearance: ``anchor``, ``item``, ``key`` and ``label``, the highest. A label that
+        a pair got after training ends does not count in ``train``.
     left_out : int
         Rows in neither: of queries that are trained on, but later than training ends.
     """
@@ -111,7 +112,7 @@ def hold_out(rows: pl.DataFrame, share: float, min_label: float, random_state: i
         keys = answered["key"].unique(maintain_order=True)
         held = keys.gather(np.random.default_rng(random_state).permutation(n_queries)[:n_held])
         chosen = pl.col("key").is_in(held.implode())
-        return Split(distinct(rows.filter(~chosen), min_label), distinct(rows.filter(chosen), min_label), 0)
+        return Split(_distinct(rows.filter(~chosen)), _distinct(rows.filter(chosen)), 0)
     first = rows.group_by("key").agg(pl.col("time").min(), pl.col("label").max()).filter(pl.col("label") >= min_label)
     begin = first["time"].sort(descending=True)[n_held - 1]
     train = rows.filter(pl.col("time") < begin)
@@ -122,16 +123,11 @@ def hold_out(rows: pl.DataFrame, share: float, min_label: float, random_state: i
             "name a column with other times, or none"
         )
     left_out = rows.height - train.height - held_out.height
-    return Split(distinct(train, min_label), distinct(held_out, min_label), left_out)
+    return Split(_distinct(train), _distinct(held_out), left_out)
 
 
-def distinct(rows: pl.DataFrame, min_label: float) -> pl.DataFrame:
-    """Each pair of texts once, in order of first appearance, with its highest label and how often it was ``seen`` as a positive.
-
-    Done for each part of a split by itself: what a pair's label became later is not known while training.
-    """
-    seen = (pl.col("label") >= min_label).sum().alias("seen")
-    return rows.group_by("anchor", "item", "key", maintain_order=True).agg(pl.col("label").max(), seen)
+def _distinct(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.group_by("anchor", "item", "key", maintain_order=True).agg(pl.col("label").max())
 
 
 def _labels(label: pl.Series) -> pl.Series:

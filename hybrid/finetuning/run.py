@@ -69,8 +69,7 @@ def finetune(
         size and store of a TextEncoder pass on to the encoder that comes out.
     pairs : polars.DataFrame, pandas.DataFrame or pyarrow.Table
         A row for each item that was clicked or bought for a query, or for each that was shown, with a label. Rows without a query, item,
-        label or time are dropped; equal pairs are one, with the highest label. A pair that is there n times as a
-        positive is trained on 1 + log2(n) times in each epoch.
+        label or time are dropped; equal pairs are one, with the highest label.
     folder : str or path
         Where the encoder goes, for ``TextEncoder(folder)``. A fine-tuned encoder that is there is replaced. Checkpoints lie beside it
         while training goes on.
