@@ -1,0 +1,210 @@
+"""What each channel of text adds, on three data sets, as tables and as the pictures of docs/text.md.
+
+    python docs/text_gallery.py FOLDER [clinc | relevance | search_relevance ...]
+
+FOLDER holds the files of the data sets that benchmarks/README.md names. Writes docs/images/text-NAME.svg and prints a row for each model:
+the score, the 95 % interval of what is lost against all channels together (bootstrap of whole queries), and the seconds of fitting.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from gallery import IMAGES, beside
+from sklearn.metrics import cohen_kappa_score
+from sklearn.model_selection import GroupKFold
+
+from hybrid import HybridClassifier, TextEncoder
+from hybrid.charts import Bar, bar_chart
+
+Score = Callable[[np.ndarray, np.ndarray], float]
+"""Of truth and prediction; higher is better."""
+
+TREES = {"n_estimators": 300, "learning_rate": 0.05, "max_depth": 5, "subsample": 0.8, "colsample": 0.4}
+MANY_CLASSES = {"n_estimators": 60, "learning_rate": 0.2, "max_depth": 3, "subsample": 0.8, "colsample": 0.4}
+LARGER = {"n_estimators": 100, "learning_rate": 0.1, "max_depth": 4, "subsample": 0.8, "colsample": 0.4}
+DRAWS = 300
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Rows to train on and rows to test on, with their labels, the queries of the test rows, and the groups of the training rows."""
+
+    train: pl.DataFrame
+    test: pl.DataFrame
+    y: np.ndarray
+    truth: np.ndarray
+    queries: pl.Series
+    groups: pl.Series | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One data set: what is read of it, and how it is judged.
+
+    Parameters
+    ----------
+    name, title, unit : str
+    text : mapping from role to column
+    folds : list of Fold
+    channels : tuple of str
+        Those that apply: "match" needs two texts.
+    settings : mapping
+        Of the classifier.
+    predict : callable
+        From probabilities and classes to predictions.
+    score : Score
+    base : float
+        The score of one who knows no text: where bars begin.
+    """
+
+    name: str
+    title: str
+    unit: str
+    text: dict[str, str]
+    folds: list[Fold]
+    channels: tuple[str, ...]
+    settings: Callable[[set[str]], dict[str, Any]]
+    predict: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    score: Score
+    base: float
+
+
+def clinc(folder: Path) -> Task:
+    """150 query intents: train and validation rows, in-scope test accuracy."""
+    rows = pl.read_parquet(folder / "clinc150.parquet").filter(pl.col("intent") != "oos")
+    train, test = rows.filter(pl.col("split").is_in(["train", "val"])), rows.filter(pl.col("split") == "test")
+    labels = (train["intent"].to_numpy(), test["intent"].to_numpy())
+    return Task(
+        name="clinc",
+        title="150 intents",
+        unit="accuracy",
+        text={"query": "text"},
+        folds=[Fold(train, test, *labels, test["text"])],
+        channels=("coordinates", "head"),
+        # Without a head 60 rounds of 150 trees take minutes.
+        settings=lambda on: MANY_CLASSES if "head" in on else {**MANY_CLASSES, "n_estimators": 20},
+        predict=lambda proba, classes: classes[proba.argmax(axis=1)],
+        score=lambda truth, said: float((truth == said).mean()),
+        base=1 / 150,
+    )
+
+
+def relevance(folder: Path) -> Task:
+    """Four grades of query and product, two of five folds by row: quadratic weighted kappa of the rounded expectation."""
+    rows = pl.read_parquet(folder / "query_product_relevance.parquet")
+    folds = []
+    for fold in (1, 2):
+        train, test = rows.filter(pl.col("fold") != fold), rows.filter(pl.col("fold") == fold)
+        folds.append(
+            Fold(train, test, train["relevance"].to_numpy(), test["relevance"].to_numpy(), test["query"]),
+        )
+    return Task(
+        name="relevance",
+        title="Four grades, known queries",
+        unit="kappa",
+        text={"query": "query", "title": "title", "description": "description"},
+        folds=folds,
+        channels=("match", "coordinates", "head"),
+        settings=lambda on: TREES,
+        predict=lambda proba, classes: np.rint(proba @ classes),
+        score=lambda truth, said: float(cohen_kappa_score(truth, said, weights="quadratic")),
+        base=0.0,
+    )
+
+
+def search_relevance(folder: Path) -> Task:
+    """Relevance 1 to 3 of query and title by unseen queries: RMSE on the first of five folds, trained on the last two."""
+    rows = pl.read_parquet(folder / "product_search_relevance.parquet")
+    parts = [test for _, test in GroupKFold(5).split(rows["query"], groups=rows["query"].rank("dense").to_numpy())]
+    train = rows[np.sort(np.concatenate(parts[3:]))]
+    y = (train["relevance"].to_numpy() * 3).round() / 3  # the mean of three judges: seven grades
+    test = rows[parts[0]]
+    truth = test["relevance"].to_numpy()
+    return Task(
+        name="search-relevance",
+        title="Relevance, unseen queries",
+        unit="RMSE",
+        text={"query": "query", "title": "title"},
+        folds=[Fold(train, test, y, truth, test["query"], train["query"])],
+        channels=("match", "coordinates", "head"),
+        settings=lambda on: LARGER,
+        predict=lambda proba, classes: proba @ classes,
+        score=lambda truth, said: -float(np.mean((truth - said) ** 2) ** 0.5),
+        base=-float(np.mean((truth - y.mean()) ** 2) ** 0.5),
+    )
+
+
+def ablation(task: Task) -> None:
+    """Fit each channel alone, all of them, and all but each; print the scores and draw the picture."""
+    for column in task.text.values():
+        TextEncoder().encode(pl.concat([part[column] for fold in task.folds for part in (fold.train, fold.test)]))
+    everything = set(task.channels)
+    alone = {f"{channel} alone": {channel} for channel in task.channels}
+    without = {f"without {channel}": everything - {channel} for channel in task.channels} if len(alone) > 2 else {}
+    said = {name: _fitted(task, name, on) for name, on in {**alone, "all": everything, **without}.items()}
+    if len(alone) > 2:
+        said["all, head as columns"] = _fitted(task, "all, head as columns", everything, mode="feature")
+    truth = np.concatenate([fold.truth for fold in task.folds])
+    queries = pl.concat([fold.queries for fold in task.folds]).rank("dense").to_numpy() - 1
+    bars = [Bar(name, task.score(truth, said[name]) - task.base) for name in [*alone, "all"]]
+    bars = [Bar(bar.label, bar.value, text=f"{abs(bar.value + task.base):.3f}") for bar in bars]
+    lost = []
+    for name in [name for name in said if name != "all"]:
+        value = task.score(truth, said["all"]) - task.score(truth, said[name])
+        low, high = _interval(task.score, truth, said["all"], said[name], queries)
+        print(f"  {name:24} {abs(task.score(truth, said[name])):.4f}  lost {value:+.4f} ({low:+.4f} to {high:+.4f})")
+        if name in without or not without:
+            lost.append(Bar(name, value, low, high, f"{value:+.3f}", muted=low <= 0 <= high))
+    print(f"  {'all':24} {abs(task.score(truth, said['all'])):.4f}", flush=True)
+    better = "below that of the mean" if task.unit == "RMSE" else "from what no text would give"
+    charts = [
+        bar_chart(bars, title=f"{task.title}: {task.unit}, {better}"),
+        bar_chart(lost, title=f"Lost against all channels ({task.unit})"),
+    ]
+    (IMAGES / f"text-{task.name}.svg").write_text(beside(charts), "utf-8")
+
+
+def _fitted(task: Task, name: str, on: Iterable[str], mode: str = "margin") -> np.ndarray:
+    """Predictions of all folds by a model with these channels."""
+    on = set(on)
+    channels = {channel: channel in on for channel in ("match", "coordinates", "head")}
+    started, said = time.perf_counter(), []
+    for fold in task.folds:
+        model = HybridClassifier(
+            text=task.text, head=mode, text_channels=channels, early_stopping_rounds=None, **task.settings(on)
+        )
+        model.fit(fold.train, fold.y, groups=fold.groups)
+        said.append(task.predict(model.predict_proba(fold.test), model.classes_))
+    print(f"  {name:24} {time.perf_counter() - started:6.1f} s", flush=True)
+    return np.concatenate(said)
+
+
+def _interval(score: Score, truth: np.ndarray, all_: np.ndarray, one: np.ndarray, queries: np.ndarray) -> list[float]:
+    """95 % of what is lost, over samples of queries."""
+    rng = np.random.default_rng(0)
+    order, starts = np.argsort(queries, kind="stable"), np.append(0, np.cumsum(np.bincount(queries)))
+    lost = []
+    for _ in range(DRAWS):
+        drawn = rng.integers(0, len(starts) - 1, len(starts) - 1)
+        rows = np.concatenate([order[starts[query] : starts[query + 1]] for query in drawn])
+        lost.append(score(truth[rows], all_[rows]) - score(truth[rows], one[rows]))
+    return np.quantile(lost, [0.025, 0.975]).tolist()
+
+
+TASKS = (clinc, relevance, search_relevance)
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    for make in TASKS:
+        if len(sys.argv) == 2 or make.__name__ in sys.argv[2:]:
+            print(f"{make.__name__}: {(make.__doc__ or '').splitlines()[0]}", flush=True)
+            ablation(make(Path(sys.argv[1])))
