@@ -3,14 +3,15 @@
     python docs/text_gallery.py FOLDER [clinc | relevance | search_relevance ...]
 
 FOLDER holds the files of the data sets that benchmarks/README.md names. Writes docs/images/text-NAME.svg and prints a row for each model:
-the score, the 95 % interval of what is lost against all channels together (bootstrap of whole queries), and the seconds of fitting.
+the score, the 95 % interval of what is lost against all channels together (bootstrap of whole queries),
+and the seconds of growing the trees.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ from sklearn.model_selection import GroupKFold
 
 from hybrid import HybridClassifier, TextEncoder
 from hybrid.charts import Bar, bar_chart
+from hybrid.head import fit_head
+from hybrid.head.choice import with_head
+from hybrid.head.folds import head_folds
+from hybrid.match import GROUP as MATCH
 
 Score = Callable[[np.ndarray, np.ndarray], float]
 """Of truth and prediction; higher is better."""
@@ -89,7 +94,7 @@ def clinc(folder: Path) -> Task:
         text={"query": "text"},
         folds=[Fold(train, test, *labels, test["text"])],
         channels=("coordinates", "head"),
-        # Without a head 60 rounds of 150 trees take minutes.
+        # Without the head 60 rounds of 150 trees take minutes.
         settings=lambda on: MANY_CLASSES if "head" in on else {**MANY_CLASSES, "n_estimators": 20},
         predict=lambda proba, classes: classes[proba.argmax(axis=1)],
         score=lambda truth, said: float((truth == said).mean()),
@@ -149,9 +154,17 @@ def ablation(task: Task) -> None:
     everything = set(task.channels)
     alone = {f"{channel} alone": {channel} for channel in task.channels}
     without = {f"without {channel}": everything - {channel} for channel in task.channels} if len(alone) > 2 else {}
-    said = {name: _fitted(task, name, on) for name, on in {**alone, "all": everything, **without}.items()}
-    if len(alone) > 2:
-        said["all, head as columns"] = _fitted(task, "all, head as columns", everything, mode="feature")
+    started = time.perf_counter()
+    folds = [Trees(task, fold) for fold in task.folds]
+    print(f"  matrices and heads: {time.perf_counter() - started:.0f} s", flush=True)
+    rows = {name: (on, "margin") for name, on in {**alone, "all": everything, **without}.items()}
+    if without:
+        rows["all, head as columns"] = (everything, "feature")
+    said = {}
+    for name, (on, mode) in rows.items():
+        started = time.perf_counter()
+        said[name] = np.concatenate([trees.predict(on, mode) for trees in folds])
+        print(f"  {name}: {time.perf_counter() - started:.0f} s", flush=True)
     truth = np.concatenate([fold.truth for fold in task.folds])
     queries = pl.concat([fold.queries for fold in task.folds]).rank("dense").to_numpy() - 1
     bars = [Bar(name, task.score(truth, said[name]) - task.base) for name in [*alone, "all"]]
@@ -172,19 +185,38 @@ def ablation(task: Task) -> None:
     (IMAGES / f"text-{task.name}.svg").write_text(beside(charts), "utf-8")
 
 
-def _fitted(task: Task, name: str, on: Iterable[str], mode: str = "margin") -> np.ndarray:
-    """Predictions of all folds by a model with these channels."""
-    on = set(on)
-    channels = {channel: channel in on for channel in ("match", "coordinates", "head")}
-    started, said = time.perf_counter(), []
-    for fold in task.folds:
-        model = HybridClassifier(
-            text=task.text, head=mode, text_channels=channels, early_stopping_rounds=None, **task.settings(on)
+class Trees:
+    """Trees on chosen channels of one fold; its texts are encoded and its head is trained once for all of them."""
+
+    def __init__(self, task: Task, fold: Fold) -> None:
+        model = HybridClassifier(text=task.text)
+        self._builder = model.builder()
+        self._labels, self._codes = np.unique(fold.y, return_inverse=True)
+        inside, outside = (self._builder.encode(frame) for frame in (fold.train, fold.test))
+        self._train = self._builder.fit(fold.train, inside, None)
+        self._test = self._builder.matrix(fold.test)
+        declared = model.channels().head
+        groups = None if fold.groups is None else fold.groups.rank("dense").to_numpy().astype(np.int64)
+        folds = head_folds(self._codes, groups, None, declared.folds, model.random_state)
+        self._head = fit_head(
+            declared, inside.embedded, inside.texts, self._codes, n_classes=len(self._labels), folds=folds
         )
-        model.fit(fold.train, fold.y, groups=fold.groups)
-        said.append(task.predict(model.predict_proba(fold.test), model.classes_))
-    print(f"  {name:24} {time.perf_counter() - started:6.1f} s", flush=True)
-    return np.concatenate(said)
+        self._logits = self._head.head.logits(outside.embedded, outside.texts)
+        self._task = task
+
+    def predict(self, on: set[str], mode: str) -> np.ndarray:
+        """Predictions of the test rows by trees that read these channels, as HybridClassifier grows them."""
+        off = [] if "match" in on else [group for group in self._train.groups if group == MATCH]
+        off += [] if "coordinates" in on else [f"{role} text" for role in self._task.text]
+        settings = self._task.settings(on)
+        train, test = (
+            with_head(matrix.without(off), logits, self._head.head, mode if "head" in on else None, self._labels)
+            for matrix, logits in ((self._train, self._head.logits), (self._test, self._logits))
+        )
+        model = HybridClassifier(early_stopping_rounds=None, **settings)
+        model.classes_ = self._labels
+        trees = model.grow(train, self._codes, None, None, model.tree_parameters())
+        return self._task.predict(trees.predict_proba(test), self._labels)
 
 
 def _interval(score: Score, truth: np.ndarray, all_: np.ndarray, one: np.ndarray, queries: np.ndarray) -> list[float]:
