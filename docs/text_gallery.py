@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ from sklearn.metrics import cohen_kappa_score
 from sklearn.model_selection import GroupKFold
 
 from hybrid import HybridClassifier, TextEncoder
+from hybrid.channels import AUTO, FEATURE, MARGIN
 from hybrid.charts import Bar, bar_chart
 from hybrid.head import fit_head
-from hybrid.head.choice import with_head
+from hybrid.head.choice import choose, splits_to_compare, with_head
 from hybrid.head.folds import head_folds
+from hybrid.holdout import hold_out
 from hybrid.match import GROUP as MATCH
 
 Score = Callable[[np.ndarray, np.ndarray], float]
@@ -157,9 +159,12 @@ def ablation(task: Task) -> None:
     started = time.perf_counter()
     folds = [Trees(task, fold) for fold in task.folds]
     print(f"  matrices and heads: {time.perf_counter() - started:.0f} s", flush=True)
-    rows = {name: (on, "margin") for name, on in {**alone, "all": everything, **without}.items()}
+    for fold in folds:
+        print(f"  head as {fold.choice.mode}: {fold.choice.reason}", flush=True)
+    rows = {name: (on, MARGIN) for name, on in alone.items()}
+    rows |= {name: (on, AUTO) for name, on in {"all": everything, **without}.items()}
     if without:
-        rows["all, head as columns"] = (everything, "feature")
+        rows |= {"all, head as margin": (everything, MARGIN), "all, head as columns": (everything, FEATURE)}
     said = {}
     for name, (on, mode) in rows.items():
         started = time.perf_counter()
@@ -203,18 +208,34 @@ class Trees:
         )
         self._logits = self._head.head.logits(outside.embedded, outside.texts)
         self._task = task
+        splits = splits_to_compare(hold_out(self._codes, groups, None, model.random_state), self._codes, folds)
+        trees = self._model(set(task.channels))
+        quick = replace(trees.tree_parameters(), n_estimators=200, learning_rate=0.1)
+        self.choice = choose(
+            self._train,
+            self._head,
+            self._codes,
+            splits,
+            self._labels,
+            lambda train, y, held, y_held: trees.grow(train, y, None, (held, y_held), quick),
+            model.random_state,
+        )
+
+    def _model(self, on: set[str]) -> HybridClassifier:
+        model = HybridClassifier(early_stopping_rounds=None, **self._task.settings(on))
+        model.classes_ = self._labels
+        return model
 
     def predict(self, on: set[str], mode: str) -> np.ndarray:
         """Predictions of the test rows by trees that read these channels, as HybridClassifier grows them."""
+        entered = self.choice.mode if mode == AUTO else mode
         off = [] if "match" in on else [group for group in self._train.groups if group == MATCH]
         off += [] if "coordinates" in on else [f"{role} text" for role in self._task.text]
-        settings = self._task.settings(on)
         train, test = (
-            with_head(matrix.without(off), logits, self._head.head, mode if "head" in on else None, self._labels)
+            with_head(matrix.without(off), logits, self._head.head, entered if "head" in on else None, self._labels)
             for matrix, logits in ((self._train, self._head.logits), (self._test, self._logits))
         )
-        model = HybridClassifier(early_stopping_rounds=None, **settings)
-        model.classes_ = self._labels
+        model = self._model(on)
         trees = model.grow(train, self._codes, None, None, model.tree_parameters())
         return self._task.predict(trees.predict_proba(test), self._labels)
 
