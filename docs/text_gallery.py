@@ -2,8 +2,8 @@
 
     python docs/text_gallery.py FOLDER [clinc | relevance | search_relevance ...]
 
-FOLDER holds the files of the data sets that benchmarks/README.md names. Writes docs/images/text-NAME.svg and prints a row for each model:
-the score, the 95 % interval of what is lost against all channels together (bootstrap of whole queries),
+FOLDER holds the Parquet files that benchmarks/text.py reads. Writes docs/images/text-NAME.svg and prints a row for each model:
+the score, how much better it is than all channels together with the 95 % interval (bootstrap of whole queries),
 and the seconds of growing the trees.
 """
 
@@ -53,6 +53,17 @@ class Fold:
 
 
 @dataclass(frozen=True)
+class Found:
+    """The score of one model, and how much better it is than all channels together, with the interval."""
+
+    name: str
+    score: float
+    change: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Task:
     """One data set: what is read of it, and how it is judged.
 
@@ -69,7 +80,7 @@ class Task:
         From probabilities and classes to predictions.
     score : Score
     base : float
-        The score of one who knows no text: where bars begin.
+        The score without text: where bars begin. With the RMSE of the training mean it is a difference of errors.
     """
 
     name: str
@@ -100,7 +111,7 @@ def clinc(folder: Path) -> Task:
         settings=lambda on: MANY_CLASSES if "head" in on else {**MANY_CLASSES, "n_estimators": 20},
         predict=lambda proba, classes: classes[proba.argmax(axis=1)],
         score=lambda truth, said: float((truth == said).mean()),
-        base=1 / 150,
+        base=0.0,
     )
 
 
@@ -115,7 +126,7 @@ def relevance(folder: Path) -> Task:
         )
     return Task(
         name="relevance",
-        title="Four grades, known queries",
+        title="Four grades",
         unit="kappa",
         text={"query": "query", "title": "title", "description": "description"},
         folds=folds,
@@ -137,7 +148,7 @@ def search_relevance(folder: Path) -> Task:
     truth = test["relevance"].to_numpy()
     return Task(
         name="search-relevance",
-        title="Relevance, unseen queries",
+        title="New queries",
         unit="RMSE",
         text={"query": "query", "title": "title"},
         folds=[Fold(train, test, y, truth, test["query"], train["query"])],
@@ -172,22 +183,29 @@ def ablation(task: Task) -> None:
         print(f"  {name}: {time.perf_counter() - started:.0f} s", flush=True)
     truth = np.concatenate([fold.truth for fold in task.folds])
     queries = pl.concat([fold.queries for fold in task.folds]).rank("dense").to_numpy() - 1
-    bars = [Bar(name, task.score(truth, said[name]) - task.base) for name in [*alone, "all"]]
-    bars = [Bar(bar.label, bar.value, text=f"{abs(bar.value + task.base):.3f}") for bar in bars]
-    lost = []
-    for name in [name for name in said if name != "all"]:
-        value = task.score(truth, said["all"]) - task.score(truth, said[name])
+    found = []
+    for name in said:
+        score = task.score(truth, said[name])
         low, high = _interval(task.score, truth, said["all"], said[name], queries)
-        print(f"  {name:24} {abs(task.score(truth, said[name])):.4f}  lost {value:+.4f} ({low:+.4f} to {high:+.4f})")
-        if name in without or not without:
-            lost.append(Bar(name, value, low, high, f"{value:+.3f}", muted=low <= 0 <= high))
-    print(f"  {'all':24} {abs(task.score(truth, said['all'])):.4f}", flush=True)
-    better = "below that of the mean" if task.unit == "RMSE" else "from what no text would give"
-    charts = [
-        bar_chart(bars, title=f"{task.title}: {task.unit}, {better}"),
-        bar_chart(lost, title=f"Lost against all channels ({task.unit})"),
+        found.append(Found(name, score, score - task.score(truth, said["all"]), low, high))
+        print(f"  {name:24} {abs(score):.4f}  {found[-1].change:+.4f} ({low:+.4f} to {high:+.4f})", flush=True)
+    (IMAGES / f"text-{task.name}.svg").write_text(picture(task, found), "utf-8")
+
+
+def picture(task: Task, found: list[Found]) -> str:
+    """Channels alone and together, and what becomes of all of them by a change."""
+    together = [row for row in found if row.name == "all" or row.name.endswith("alone")]
+    others = [row for row in found if row not in together] or [row for row in together if row.name != "all"]
+    what = "RMSE less than the mean's" if task.unit == "RMSE" else task.unit
+    levels = [Bar(row.name, row.score - task.base, text=f"{abs(row.score):.3f}") for row in together]
+    changes = [
+        Bar(row.name, row.change, row.low, row.high, f"{row.change:+.3f}", muted=row.low <= 0 <= row.high)
+        for row in others
     ]
-    (IMAGES / f"text-{task.name}.svg").write_text(beside(charts), "utf-8")
+    return beside([
+        bar_chart(levels, title=f"{task.title}: {what}"),
+        bar_chart(changes, title="Better than all channels (below 0: worse)"),
+    ])  # fmt: skip
 
 
 class Trees:
@@ -241,15 +259,15 @@ class Trees:
 
 
 def _interval(score: Score, truth: np.ndarray, all_: np.ndarray, one: np.ndarray, queries: np.ndarray) -> list[float]:
-    """95 % of what is lost, over samples of queries."""
+    """95 % of how much better one is than all, over samples of queries."""
     rng = np.random.default_rng(0)
     order, starts = np.argsort(queries, kind="stable"), np.append(0, np.cumsum(np.bincount(queries)))
-    lost = []
+    better = []
     for _ in range(DRAWS):
         drawn = rng.integers(0, len(starts) - 1, len(starts) - 1)
         rows = np.concatenate([order[starts[query] : starts[query + 1]] for query in drawn])
-        lost.append(score(truth[rows], all_[rows]) - score(truth[rows], one[rows]))
-    return np.quantile(lost, [0.025, 0.975]).tolist()
+        better.append(score(truth[rows], one[rows]) - score(truth[rows], all_[rows]))
+    return np.quantile(better, [0.025, 0.975]).tolist()
 
 
 TASKS = (clinc, relevance, search_relevance)
