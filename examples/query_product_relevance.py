@@ -24,8 +24,7 @@ def main(path: str) -> None:
         train, test = pairs.filter(pl.col("fold") != fold), pairs.filter(pl.col("fold") == fold)
         model = HybridClassifier(
             text={"query": "query", "title": "title", "description": "description"},
-            text_channels={"coordinates": 48},
-            n_estimators=250,
+            n_estimators=300,
             learning_rate=0.05,
             max_depth=5,
             subsample=0.8,
@@ -35,7 +34,7 @@ def main(path: str) -> None:
         model.fit(train, train["relevance"])
         expected = model.predict_proba(test) @ model.classes_
         kappas.append(cohen_kappa_score(test["relevance"], np.rint(expected), weights="quadratic"))
-        print(f"fold {fold}: {kappas[-1]:.3f}", flush=True)
+        print(f"fold {fold}: {kappas[-1]:.3f} (head: {model.head_.mode}, {model.head_.reason})", flush=True)
     print(f"mean:   {np.mean(kappas):.3f}")
 
 

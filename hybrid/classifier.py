@@ -35,6 +35,8 @@ from hybrid.matrix import TEXT_HEAD, FeatureMatrix
 from hybrid.metrics import metric
 from hybrid.report import ImportanceReport, importance_report
 
+_PATIENCE = 20  # rounds, where ways of the head are compared
+
 
 class HybridClassifier(ClassifierMixin, BaseEstimator):
     """Predict intent from text and behaviour.
@@ -478,8 +480,9 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         valid: tuple[FeatureMatrix, np.ndarray] | None,
         parameters: TreeParameters,
         on_round: Callable[[int, float], None] | None = None,
+        patience: int | None = None,
     ) -> Booster:
-        """Bin and boost one matrix with this model's booster and device."""
+        """Bin and boost one matrix with this model's booster and device; ``patience`` in place of its ``early_stopping_rounds``."""
         chosen = booster_class(self.booster)
         binning: dict[str, Any] = {"max_bin": self.max_bin, "device": self.device, "n_jobs": self.n_jobs}
         data = chosen.bin(matrix, codes, weight=weight, **binning)
@@ -490,7 +493,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             parameters=parameters,
             valid=valid_data,
             metric=self.eval_metric,
-            early_stopping_rounds=None if valid is None else self.early_stopping_rounds,
+            early_stopping_rounds=None if valid is None else patience or self.early_stopping_rounds,
             random_state=self.random_state,
             n_jobs=self.n_jobs,
             on_round=on_round,
@@ -550,7 +553,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             quick = dataclasses.replace(self.tree_parameters(), n_estimators=200, learning_rate=0.1)
 
             def grow(train: FeatureMatrix, y: np.ndarray, held: FeatureMatrix, y_held: np.ndarray) -> Booster:
-                return self.grow(train, y, None, (held, y_held), quick)
+                return self.grow(train, y, None, (held, y_held), quick, patience=_PATIENCE)
 
             others = matrix.without([group for group in self.without if group in matrix.groups])
             self.head_ = choose(others, fit, codes, splits, self.classes_, grow, self.random_state)
