@@ -39,6 +39,10 @@ class Column:
     weight: float = 1.0
 
 
+NOTHING = Column("text_head__nothing", TEXT_HEAD)
+"""Stands where a head is all that a model reads."""
+
+
 @dataclass(frozen=True)
 class BaseMargin:
     """What trees start from: scores of the text head, which sit in no column.
@@ -124,8 +128,14 @@ class FeatureMatrix:
         if not set(groups) & set(self.groups):
             return self
         keep = [i for i, column in enumerate(self.columns) if column.group not in set(groups)]
-        margin = None if TEXT_HEAD in groups else self.margin
-        return FeatureMatrix(self.values[:, keep], tuple(self.columns[i] for i in keep), margin)
+        left = FeatureMatrix(self.values[:, keep], tuple(self.columns[i] for i in keep))
+        return left if self.margin is None or TEXT_HEAD in groups else left.starting_from(self.margin)
+
+    def starting_from(self, margin: BaseMargin) -> FeatureMatrix:
+        """The matrix with a margin; where it has no columns it gets one of zeros, since no booster takes a matrix without any."""
+        if self.columns:
+            return FeatureMatrix(self.values, self.columns, margin)
+        return FeatureMatrix(np.zeros((len(self), 1), dtype=np.float32), (NOTHING,), margin)
 
     def weighted(self, weights: Mapping[str, float]) -> FeatureMatrix:
         """The matrix with columns weighted in column sampling, by their group."""

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, log_softmax, softmax
 from shop import hybrid, shop
+from sklearn.base import clone
 
 from hybrid import Coordinates, HybridClassifier, Match, TextEncoder, TextHead, TrainingError, load
 from hybrid.boosters import TreeParameters, booster_class
@@ -338,6 +339,20 @@ def test_a_head_may_be_all_that_there_is() -> None:
     ).fit(texts, y)
     assert (model.predict(texts) == y).mean() > 0.9
     assert set(model.explain(texts[:3]).columns) == {"class", "text head", "bias", "margin"}
+    switched = clone(model).set_params(text_channels={"coordinates": 4}, without=["query text"]).fit(texts, y)
+    np.testing.assert_allclose(switched.predict_proba(texts), model.predict_proba(texts), atol=1e-5)
+
+
+@pytest.mark.parametrize("booster", ["xgboost", "lightgbm"])
+def test_the_report_of_one_text_refits_without_its_coordinates_and_without_its_head(booster: str) -> None:
+    texts, y = said(300)
+    model = HybridClassifier(
+        text={"query": "text"}, encoder=ENCODER, head="margin", booster=booster, n_estimators=5, n_jobs=1
+    )
+    ablation = model.fit(texts, y).report(texts, y, ablation_folds=2).ablation.filter(metric="log_loss")
+    loss = dict(ablation.select("dropped", "value").iter_rows())
+    assert set(loss) == {"none", "query text", "text head"}
+    assert loss["text head"] > loss["none"]
 
 
 @pytest.mark.parametrize(

@@ -47,10 +47,7 @@ def with_head(
     if mode is None:
         return matrix
     if mode == "margin":
-        if not matrix.columns:  # no booster takes a matrix without columns
-            nothing = np.zeros((len(logits), 1), dtype=np.float32)
-            matrix = FeatureMatrix(nothing, (Column("text_head__nothing", TEXT_HEAD),))
-        return FeatureMatrix(matrix.values, matrix.columns, base_margin(logits, head))
+        return matrix.starting_from(base_margin(logits, head))
     names = ["text_head__logit"] if len(labels) == 2 else [f"text_head__{label}" for label in labels.tolist()]
     columns = tuple(Column(name, TEXT_HEAD) for name in names)
     return FeatureMatrix.join([matrix, FeatureMatrix(np.ascontiguousarray(margins(logits)), columns)])
