@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from hybrid import HybridClassifier, TextEncoder
 from hybrid.channels import AUTO, FEATURE, MARGIN
 from hybrid.charts import Bar, bar_chart
 from hybrid.head import fit_head
-from hybrid.head.choice import choose, splits_to_compare, with_head
+from hybrid.head.choice import splits_to_compare, with_head
 from hybrid.head.folds import head_folds
 from hybrid.holdout import hold_out
 from hybrid.match import GROUP as MATCH
@@ -221,23 +221,12 @@ class Trees:
         declared = model.channels().head
         groups = None if fold.groups is None else fold.groups.rank("dense").to_numpy().astype(np.int64)
         folds = head_folds(self._codes, groups, None, declared.folds, model.random_state)
-        self._head = fit_head(
-            declared, inside.embedded, inside.texts, self._codes, n_classes=len(self._labels), folds=folds
-        )
-        self._logits = self._head.head.logits(outside.embedded, outside.texts)
+        self._head = fit_head(declared, inside, self._codes, n_classes=len(self._labels), folds=folds)
+        self._logits = self._head.head.logits(outside)
         self._task = task
         splits = splits_to_compare(hold_out(self._codes, groups, None, model.random_state), self._codes, folds)
         trees = self._model(set(task.channels))
-        quick = replace(trees.tree_parameters(), n_estimators=200, learning_rate=0.1)
-        self.choice = choose(
-            self._train,
-            self._head,
-            self._codes,
-            splits,
-            self._labels,
-            lambda train, y, held, y_held: trees.grow(train, y, None, (held, y_held), quick),
-            model.random_state,
-        )
+        self.choice = trees.choose_head(self._train, self._head, self._codes, splits)
 
     def _model(self, on: set[str]) -> HybridClassifier:
         model = HybridClassifier(early_stopping_rounds=None, **self._task.settings(on))

@@ -16,7 +16,8 @@ from features.frames import Frame, require_rows, to_polars
 from hybrid.attributes import attributes, fit_categories
 from hybrid.channels import TextChannels
 from hybrid.coordinates import Projection
-from hybrid.encoder import Embedded, TextEncoder
+from hybrid.encoded_texts import EncodedTexts
+from hybrid.encoder import TextEncoder
 from hybrid.errors import MatrixError, ParameterError
 from hybrid.head import FittedHead
 from hybrid.head.choice import with_head
@@ -48,21 +49,6 @@ class Evidence:
     categorical: tuple[str, ...]
     numeric: tuple[str, ...]
     channels: TextChannels
-
-
-@dataclass(frozen=True)
-class EncodedTexts:
-    """The texts of each role, one a row, and their vectors."""
-
-    texts: Mapping[str, pl.Series]
-    embedded: Mapping[str, Embedded]
-
-    def rows(self, index: np.ndarray) -> EncodedTexts:
-        """Those of some rows; vectors are shared."""
-        return EncodedTexts(
-            {role: text.gather(index) for role, text in self.texts.items()},
-            {role: Embedded(one.vectors, one.index[index]) for role, one in self.embedded.items()},
-        )
 
 
 class MatrixBuilder:
@@ -177,7 +163,7 @@ class MatrixBuilder:
         matrix = self.join(examples, encoded, events)
         if self.head is None:
             return matrix
-        logits = self.head.logits(encoded.embedded, encoded.texts)
+        logits = self.head.logits(encoded)
         return with_head(matrix, logits, self.head, self.head_mode, self.labels)
 
     def required_columns(self) -> list[str]:

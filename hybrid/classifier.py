@@ -18,15 +18,15 @@ from sklearn.utils.validation import check_is_fitted
 from features import BehaviorFeatures
 from features.event_log import microseconds
 from features.frames import Frame, answer_in_kind, closest
-from hybrid.adaptation import adapt
 from hybrid.artifact import save, versions
 from hybrid.boosters import Booster, TreeParameters, booster_class
-from hybrid.builder import EncodedTexts, MatrixBuilder, Progress
+from hybrid.builder import MatrixBuilder, Progress
 from hybrid.channels import AUTO, TextChannels
 from hybrid.device import resolve_device
+from hybrid.encoded_texts import EncodedTexts
 from hybrid.encoder import TextEncoder
 from hybrid.errors import ParameterError
-from hybrid.head import fit_head
+from hybrid.head import HeadFit, fit_head
 from hybrid.head.choice import NO_HEAD, HeadChoice, choose, splits_to_compare, with_head
 from hybrid.head.folds import head_folds
 from hybrid.holdout import hold_out
@@ -34,6 +34,7 @@ from hybrid.labels import as_labels, encode, row_weights
 from hybrid.matrix import TEXT_HEAD, FeatureMatrix
 from hybrid.metrics import metric
 from hybrid.report import ImportanceReport, importance_report
+from hybrid.transfer import adapt
 
 _PATIENCE = 20  # rounds, where ways of the head are compared
 
@@ -385,7 +386,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         events : frame, optional
             The new domain's log, in place of the fitted one. With ``source`` it must hold what the source's rows are to see, too.
         source : (examples, labels), optional
-            What the model was fitted to, or some of it.
+            What the model was fitted to, or some of it, with rows of every class.
         groups : array-like of shape (n_rows,), optional
             Rows of one group stay together in the folds.
         progress : callable (step, done, total), optional
@@ -400,7 +401,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         ParameterError
             Fewer than 10 rows.
         LabelError
-            A label that the model does not know.
+            A label that the model does not know, or a source that lacks a class.
         """
         check_is_fitted(self, "booster_")
         self.check_events(events, required=False)
@@ -499,6 +500,18 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             on_round=on_round,
         )
 
+    def choose_head(
+        self, matrix: FeatureMatrix, fit: HeadFit, codes: np.ndarray, splits: list[tuple[np.ndarray, np.ndarray]]
+    ) -> HeadChoice:
+        """How a head should enter, by trees of 200 quick rounds at most on the (train, held out) rows of ``splits``."""
+        quick = dataclasses.replace(self.tree_parameters(), n_estimators=200, learning_rate=0.1)
+
+        def grow(train: FeatureMatrix, y: np.ndarray, held: FeatureMatrix, y_held: np.ndarray) -> Booster:
+            return self.grow(train, y, None, (held, y_held), quick, patience=_PATIENCE)
+
+        others = matrix.without([group for group in self.without if group in matrix.groups])
+        return choose(others, fit, codes, splits, self.classes_, grow, self.random_state)
+
     def provenance(self, frame: pl.DataFrame) -> dict[str, Any]:
         """What a report says of where its numbers come from."""
         shown: dict[str, Any] = {
@@ -540,8 +553,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         assert declared is not None
         fit = fit_head(
             declared,
-            encoded.embedded,
-            encoded.texts,
+            encoded,
             codes,
             n_classes=len(self.classes_),
             folds=folds,
@@ -550,13 +562,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             on_fold=None if progress is None else partial(progress, "text head"),
         )
         if mode == AUTO:
-            quick = dataclasses.replace(self.tree_parameters(), n_estimators=200, learning_rate=0.1)
-
-            def grow(train: FeatureMatrix, y: np.ndarray, held: FeatureMatrix, y_held: np.ndarray) -> Booster:
-                return self.grow(train, y, None, (held, y_held), quick, patience=_PATIENCE)
-
-            others = matrix.without([group for group in self.without if group in matrix.groups])
-            self.head_ = choose(others, fit, codes, splits, self.classes_, grow, self.random_state)
+            self.head_ = self.choose_head(matrix, fit, codes, splits)
         else:
             self.head_ = HeadChoice(mode, "as declared", {})
         if self.head_.mode is not None:

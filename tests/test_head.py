@@ -18,6 +18,7 @@ from sklearn.base import clone
 
 from hybrid import Coordinates, HybridClassifier, Match, TextEncoder, TextHead, TrainingError, load
 from hybrid.boosters import TreeParameters, booster_class
+from hybrid.encoded_texts import EncodedTexts
 from hybrid.errors import ParameterError
 from hybrid.head import HeadFit, fit_head
 from hybrid.head.folds import head_folds
@@ -46,11 +47,14 @@ def said(n: int, seed: int = 0) -> tuple[pl.DataFrame, np.ndarray]:
     return pl.DataFrame({"text": [f"{a} kind of {b} for {c}" for a, b, c in words]}), y
 
 
+def encoded(texts: pl.DataFrame, encoder: TextEncoder = ENCODER) -> EncodedTexts:
+    return EncodedTexts(texts.to_dict(), {role: encoder.encode_distinct(texts[role]) for role in texts.columns})
+
+
 def head_of(texts: pl.DataFrame, y: np.ndarray, declared: TextHead | None = None, **options) -> HeadFit:
-    embedded = {role: ENCODER.encode_distinct(texts[role]) for role in texts.columns}
     n_classes = options.pop("n_classes", len(np.unique(y)))
     folds = options.pop("folds", head_folds(y, None, None, 4, 0))
-    return fit_head(declared or TextHead(), embedded, texts.to_dict(), y, n_classes=n_classes, folds=folds, **options)
+    return fit_head(declared or TextHead(), encoded(texts), y, n_classes=n_classes, folds=folds, **options)
 
 
 def loss_of(logits: np.ndarray, y: np.ndarray) -> float:
@@ -65,7 +69,7 @@ def test_a_head_learns_what_texts_say(hidden: int) -> None:
     texts, y = said(1200)
     fit = head_of(texts, y, TextHead(hidden=hidden))
     new, truth = said(400, seed=1)
-    logits = fit.head.logits({"text": ENCODER.encode_distinct(new["text"])}, {"text": new["text"]})
+    logits = fit.head.logits(encoded(new))
     assert (logits.argmax(axis=1) == truth).mean() > 0.9
     assert fit.loss == pytest.approx(loss_of(fit.logits, y), abs=1e-4)
     assert fit.loss < 0.5 * fit.prior_loss
@@ -82,12 +86,11 @@ def test_two_texts_are_compared_and_not_only_read() -> None:
 
 def test_words_that_an_encoder_cannot_see_count() -> None:
     texts, y = said(1200)
-    blind = TextEncoder(Blind(), store=None).encode_distinct(texts["text"])
+    blind = encoded(texts, TextEncoder(Blind(), store=None))
     losses = {
         words: fit_head(
             TextHead(words=words),
-            {"text": blind},
-            texts.to_dict(),
+            blind,
             y,
             n_classes=5,
             folds=head_folds(y, None, None, 3, 0),
@@ -176,6 +179,18 @@ def test_the_temperature_is_the_best_of_a_fine_grid() -> None:
     losses = [loss_of(logits / t, y) for t in grid]
     assert loss == pytest.approx(min(losses), abs=1e-5)
     assert temperature == pytest.approx(grid[np.argmin(losses)], rel=0.02)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_head_on_cuda_learns_as_on_the_cpu() -> None:
+    texts, y = said(400)
+    on_cuda = {role: ENCODER.encode_distinct(texts[role], device="cuda") for role in texts.columns}
+    fit = fit_head(
+        TextHead(), EncodedTexts(texts.to_dict(), on_cuda), y, n_classes=5, folds=head_folds(y, None, None, 4, 0)
+    )
+    assert fit.head.network.weights["w1"].is_cuda
+    np.testing.assert_allclose(softmax(fit.logits, axis=1), softmax(head_of(texts, y).logits, axis=1), atol=0.05)
 
 
 # Folds

@@ -14,9 +14,10 @@ import numpy as np
 
 from hybrid import Coordinates, FeatureMatrix
 from hybrid.boosters import OnRound, TreeParameters, booster_class
-from hybrid.builder import EncodedTexts, Progress
+from hybrid.builder import Progress
 from hybrid.channels import TextChannels
 from hybrid.coordinates import coordinate_columns
+from hybrid.encoded_texts import EncodedTexts
 from hybrid.head import FittedHead, fit_head
 from hybrid.head.choice import with_head
 from hybrid.head.folds import head_folds
@@ -207,16 +208,13 @@ class Plan:
         assert declared is not None
         groups, times = (None if values is None else values[fold.train] for values in (task.row_groups, task.times))
         codes, random_state = task.codes[fold.train], task.model.random_state
-        train = self.encoded.rows(fold.train)
         fit = fit_head(
             declared,
-            train.embedded,
-            train.texts,
+            self.encoded.rows(fold.train),
             codes,
             n_classes=len(task.classes),
             folds=head_folds(codes, groups, times, declared.folds, random_state),
             weight=None if self.weight is None else self.weight[fold.train],
             random_state=random_state,
         )
-        valid = self.encoded.rows(fold.valid)
-        return FoldHead(fit.head, fit.logits, fit.head.logits(valid.embedded, valid.texts))
+        return FoldHead(fit.head, fit.logits, fit.head.logits(self.encoded.rows(fold.valid)))

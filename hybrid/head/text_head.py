@@ -10,6 +10,7 @@ import polars as pl
 import torch
 
 from features.frames import closest
+from hybrid.encoded_texts import EncodedTexts
 from hybrid.encoder import Embedded
 from hybrid.errors import ParameterError
 from hybrid.head.network import HeadInputs, HeadNetwork
@@ -117,9 +118,9 @@ class FittedHead:
     temperature: float
     mean: np.ndarray
 
-    def logits(self, embedded: Mapping[str, Embedded], texts: Mapping[str, pl.Series]) -> np.ndarray:
+    def logits(self, encoded: EncodedTexts) -> np.ndarray:
         """Tempered logits of each row, float32 of shape (n_rows, n_classes); each row's sum to 0."""
-        inputs = HeadInputs(_sides(self.roles, self.words, embedded, texts))
+        inputs = HeadInputs(_sides(self.roles, self.words, encoded))
         return _centred(self.network.predict(inputs) / np.float32(self.temperature))
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -170,8 +171,7 @@ class HeadFit:
 
 def fit_head(
     declared: TextHead,
-    embedded: Mapping[str, Embedded],
-    texts: Mapping[str, pl.Series],
+    encoded: EncodedTexts,
     codes: np.ndarray,
     *,
     n_classes: int,
@@ -188,7 +188,7 @@ def fit_head(
     Parameters
     ----------
     declared : TextHead
-    embedded, texts : mapping from role
+    encoded : EncodedTexts
     codes : numpy.ndarray of int64, shape (n_rows,)
     n_classes : int
         Classes that no row has are allowed.
@@ -198,12 +198,12 @@ def fit_head(
     random_state : int
     on_fold : callable, optional
     """
-    roles = declared.read(list(texts))
+    roles = declared.read(list(encoded.texts))
     declared = declared.sized(len(roles))
     assert declared.hidden is not None
     hidden = declared.hidden
-    words = _fit_words(declared, [texts[role] for role in roles], random_state)
-    inputs = HeadInputs(_sides(roles, words, embedded, texts))
+    words = _fit_words(declared, [encoded.texts[role] for role in roles], random_state)
+    inputs = HeadInputs(_sides(roles, words, encoded))
     held_out = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
     n_rows = min(len(codes), declared.max_rows)
     schedule = Schedule.of(
@@ -307,12 +307,10 @@ def _fit_words(declared: TextHead, texts: Sequence[pl.Series], random_state: int
     return WordVectors.fit(distinct, declared.words, random_state)
 
 
-def _sides(
-    roles: Sequence[str], words: WordVectors | None, embedded: Mapping[str, Embedded], texts: Mapping[str, pl.Series]
-) -> list[Embedded]:
+def _sides(roles: Sequence[str], words: WordVectors | None, encoded: EncodedTexts) -> list[Embedded]:
     if words is None:
-        return [embedded[role] for role in roles]
-    return [words.beside(embedded[role], texts[role]) for role in roles]
+        return [encoded.embedded[role] for role in roles]
+    return [words.beside(encoded.embedded[role], encoded.texts[role]) for role in roles]
 
 
 def _centred(logits: np.ndarray) -> np.ndarray:

@@ -119,3 +119,5 @@ def test_what_cannot_be_adapted_is_refused(source) -> None:
     few, _ = domain(20, turned=True, seed=1)
     with pytest.raises(LabelError, match="which the training labels lack"):
         fitted.adapt(few, ["maybe"] * 20)
+    with pytest.raises(LabelError, match="source has no row of the class"):
+        fitted.adapt(few, [True] * 10 + [False] * 10, source=(few, [True] * 20))

@@ -14,8 +14,9 @@ from sklearn.base import clone
 
 from features.frames import Frame, to_polars
 from hybrid.boosters import Booster
-from hybrid.builder import EncodedTexts, MatrixBuilder, Progress
-from hybrid.errors import ParameterError
+from hybrid.builder import MatrixBuilder, Progress
+from hybrid.encoded_texts import EncodedTexts
+from hybrid.errors import LabelError, ParameterError
 from hybrid.head import HeadFit, fit_head
 from hybrid.head.choice import HeadChoice, with_head
 from hybrid.head.folds import head_folds
@@ -65,11 +66,16 @@ def adapt(
     progress: Progress | None,
 ) -> HybridClassifier:
     """Compare the ways out of fold on the target's rows and take the best on all of them; see ``HybridClassifier.adapt``."""
+    if len(X) < _FEWEST_ROWS:
+        raise ParameterError(f"adapt needs at least {_FEWEST_ROWS} labelled rows of the new domain, not {len(X)}")
+    if source is not None:
+        codes = encode(as_labels(source[1], len(source[0]), "labels of source"), model.classes_, "labels of source")[1]
+        absent = np.setdiff1d(np.arange(len(model.classes_)), codes)
+        if len(absent):
+            raise LabelError(
+                f"source has no row of the class {model.classes_[absent].tolist()[0]!r}; give rows of every class"
+            )
     target = _Target.read(model, X, y, events, groups, times)
-    if len(target.codes) < _FEWEST_ROWS:
-        raise ParameterError(
-            f"adapt needs at least {_FEWEST_ROWS} labelled rows of the new domain, not {len(target.codes)}"
-        )
     say: Progress = progress or (lambda step, done, total: None)
     intact = target.matrix_with(model.builder_.head, model.head_.mode, None)
     losses = {AS_IS: float(row_losses(target.codes, model.booster_.predict_proba(intact)).mean())}
@@ -144,7 +150,7 @@ class _Target:
         if head is None or mode is None:
             return self.model.select(self.matrix)
         if logits is None:
-            logits = head.logits(self.encoded.embedded, self.encoded.texts)
+            logits = head.logits(self.encoded)
         return self.model.select(with_head(self.matrix, logits, head, mode, self.model.classes_))
 
     def fit_head(self, model: HybridClassifier) -> HeadFit:
@@ -152,8 +158,7 @@ class _Target:
         assert declared is not None  # the model has one
         return fit_head(
             declared,
-            self.encoded.embedded,
-            self.encoded.texts,
+            self.encoded,
             self.codes,
             n_classes=len(model.classes_),
             folds=self.folds,
