@@ -251,7 +251,7 @@ class TextEncoder:
             "dimension": self.dimension,
             "dim": self.dim,
             # Resolved, since a model may be found under another name, which its authors' prompts would not be known by.
-            "prompts": dict(self._prompts()),
+            "prompts": dict(self.prompts_in_use),
             "batch_size": self.batch_size,
         }
         if model.probes is not None:
@@ -307,9 +307,14 @@ class TextEncoder:
         encoder._dimension = description["dimension"]
         return encoder
 
+    @property
+    def prompts_in_use(self) -> Mapping[str, str]:
+        """Prompts by role: those that were given, else those of the model."""
+        return self._model().prompts if self.prompts is None else self.prompts
+
     def prompt(self, role: str) -> str:
         """The text that is put before each text of ``role``."""
-        prompts = self._prompts()
+        prompts = self.prompts_in_use
         return prompts.get(role, prompts.get(EVERY_OTHER, ""))
 
     def verify(self) -> None:
@@ -406,9 +411,6 @@ class TextEncoder:
 
     def _prompt(self, role: str | None) -> str:
         return "" if role is None else self.prompt(role)
-
-    def _prompts(self) -> Mapping[str, str]:
-        return self._model().prompts if self.prompts is None else self.prompts
 
     def _usable_store(self) -> EmbeddingStore | None:
         if self.store is None or not self._model().storable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -203,8 +204,21 @@ def test_prompts_are_those_of_the_roles(base: Path, clicks: pl.DataFrame, tmp_pa
     encoder = TextEncoder(base, prompts={"query": "query : ", "item": "item : "})
     found = finetune(encoder, clicks, tmp_path / "out", label="clicked", **FAST)
     assert found.encoder.prompts == encoder.prompts
+    alone = TextEncoder(tmp_path / "out", store=None)  # the folder says so itself
+    assert [alone.prompt(role) for role in ("query", "item")] == ["query : ", "item : "]
     assert found.before == pytest.approx(ndcg_by_hand(encoder, held_out_queries(clicks)), abs=1e-6)
     assert found.after == pytest.approx(ndcg_by_hand(found.encoder, held_out_queries(clicks)), abs=1e-6)
+
+
+def test_prompts_of_a_family_are_kept_in_a_folder_of_another_name(
+    base: Path, clicks: pl.DataFrame, tmp_path: Path
+) -> None:
+    named = tmp_path / "multilingual-e5-small"
+    shutil.copytree(base, named)
+    assert TextEncoder(named).prompt("item") == "passage: "
+    finetune(named, clicks, tmp_path / "shop", **FAST | {"epochs": 1})
+    alone = TextEncoder(tmp_path / "shop", store=None)
+    assert [alone.prompt(role) for role in ("query", "item", "title")] == ["query: ", "passage: ", "passage: "]
 
 
 def test_a_static_model_and_classes_of_texts(tmp_path: Path) -> None:

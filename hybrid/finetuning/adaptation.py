@@ -41,6 +41,7 @@ class Adaptation:
         self._prompts = {
             side: encoder.prompt(role) for side, role in zip(("anchor", "item"), settings.roles, strict=True)
         }
+        self._all_prompts = dict(encoder.prompts_in_use)
         self._batch_size = encoder.batch_size
         self._model = load_folder(self._files, device)
         self._tokens = self._model.max_seq_length if isinstance(self._model[0], Transformer) else None
@@ -76,8 +77,9 @@ class Adaptation:
         return True
 
     def save(self, folder: Path) -> None:
-        """Write the model as sentence-transformers does."""
+        """Write the model as sentence-transformers does, with its prompts: the folder's name tells of no family any more."""
         self._limit_tokens(None)
+        self._model.prompts = dict[str, str | None](self._all_prompts)
         with quiet_transformers():
             self._model.save_pretrained(str(folder), create_model_card=False)
 
