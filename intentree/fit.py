@@ -10,7 +10,7 @@ def fit(study: StudyFile, artifact: ArtifactOption = None) -> None:
     """Fit the model and save it as an artifact.
 
     Boosting stops early on the valid examples, where there are any. Prints metrics on valid and test examples with
-    95 % intervals, the groups of columns, rounds, devices and times.
+    95 % intervals, the groups of columns, how the text head enters and why, rounds, devices and times.
     """
     config = read_config(study)
     from intentree.inputs import declared_model, read_events, read_examples, read_train
@@ -43,6 +43,8 @@ def fit(study: StudyFile, artifact: ArtifactOption = None) -> None:
     print_groups(model)
     steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in model.timings_.items())
     devices = ", ".join(f"{step} on {device}" for step, device in model.devices_.items() if device)
+    if model.channels().head is not None:
+        print_lines(f"text head: {model.head_.mode or 'none'} ({model.head_.reason})")
     print_lines(
         f"{train.frame.height:,} rows, {model.booster} with {model.booster_.best_iteration:,} rounds; {devices}; {steps}",
         f"artifact: {target}",

@@ -320,7 +320,7 @@ def test_encode_fills_the_store_once_and_fit_reads_it(folder: Path) -> None:
     assert re.search(r"query +3 +3 *\n", ran("encode", folder / "study.toml"))
     assert re.search(r"query +3 +0 *\n", ran("encode", folder / "study.toml"))
     held = EmbeddingStore(folder / "vectors").nbytes
-    ran("fit", folder / "study.toml")
+    assert re.search(r"text head: (margin|feature|none) \(.+", ran("fit", folder / "study.toml"))
     assert EmbeddingStore(folder / "vectors").nbytes == held > 0
 
 

@@ -214,6 +214,15 @@ def test_the_head_is_searched_and_switched() -> None:
         tuned(with_head(), events=EVENTS, space={"head": "off"})
 
 
+@pytest.mark.parametrize("mode", ["margin", "feature"])
+def test_a_trial_and_its_model_may_read_the_head_alone(mode: str) -> None:
+    off = {f"use {group}": False for group in groups(with_head()) if group != "text head"}
+    study = tuned(with_head(), events=EVENTS, n_trials=1, space={**off, "use text head": True, "head": mode})
+    best = study.best_model()
+    assert {column.group for column in best.columns_} == {"text head"}
+    assert best.predict_proba(EXAMPLES).shape == (N, 2)
+
+
 def test_texts_are_encoded_once_for_all_trials_and_folds() -> None:
     encoder = HashEncoder()
     tuned(full(encoder=TextEncoder(encoder, store=None), text_channels=None), events=EVENTS, n_trials=4, folds=3)

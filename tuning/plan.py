@@ -122,7 +122,12 @@ class Plan:
         }
         off = set(settings["without"])
         return np.array(
-            [i for i, column in enumerate(self.matrix.columns) if column.group not in off and column.name not in beyond]
+            [
+                i
+                for i, column in enumerate(self.matrix.columns)
+                if column.group not in off and column.name not in beyond
+            ],
+            dtype=np.int64,
         )
 
     def part(self, rows: np.ndarray, columns: np.ndarray) -> FeatureMatrix:

@@ -69,7 +69,7 @@ class WordVectors:
 
     @classmethod
     def fit(cls, texts: pl.Series, dimension: int, random_state: int) -> WordVectors:
-        """Fit to distinct texts, 30,000 of them at most; n-grams of a single text are left out where there are texts enough."""
+        """Fit to distinct texts, 30,000 of them at most; an n-gram that one text alone has is left out."""
         if len(texts) > _MOST_TEXTS:
             texts = texts.sample(_MOST_TEXTS, seed=random_state)
         counts = _counts(texts.to_list())
