@@ -377,7 +377,8 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
 
         Compared out of fold on the new rows, by log loss: the model as it is; a head trained anew under the same trees (where there is a
         head); more trees after the model's own (XGBoost), as many as help; and, with ``source``, a refit on both domains' rows, those of
-        the source weighing 0.1 or 0.5 of a new one. The best is then made of all new rows.
+        the source weighing 0.1 or 0.5 of a new one. The best is then made of all new rows; it must be better than the model as it is by
+        more than a standard error, for few rows flatter the best of many.
 
         Parameters
         ----------

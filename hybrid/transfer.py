@@ -65,7 +65,7 @@ def adapt(
     times: Callable[[pl.DataFrame], np.ndarray | None],
     progress: Progress | None,
 ) -> HybridClassifier:
-    """Compare the ways out of fold on the target's rows and take the best on all of them; see ``HybridClassifier.adapt``."""
+    """Compare the ways out of fold on the target's rows and follow the best with all of them; see ``HybridClassifier.adapt``."""
     if len(X) < _FEWEST_ROWS:
         raise ParameterError(f"adapt needs at least {_FEWEST_ROWS} labelled rows of the new domain, not {len(X)}")
     if source is not None:
@@ -78,23 +78,24 @@ def adapt(
     target = _Target.read(model, X, y, events, groups, times)
     say: Progress = progress or (lambda step, done, total: None)
     intact = target.matrix_with(model.builder_.head, model.head_.mode, None)
-    losses = {AS_IS: float(row_losses(target.codes, model.booster_.predict_proba(intact)).mean())}
-
+    found = {AS_IS: row_losses(target.codes, model.booster_.predict_proba(intact))}
     fit = target.fit_head(model) if model.head_.mode is not None else None
     if fit is not None:
         renewed = target.matrix_with(fit.head, model.head_.mode, fit.logits)
-        losses[HEAD] = float(row_losses(target.codes, model.booster_.predict_proba(renewed)).mean())
+        found[HEAD] = row_losses(target.codes, model.booster_.predict_proba(renewed))
     say("adapt", 1, 3)
     rounds = 0
     if model.booster_.continues:
-        losses[BOOST], rounds = _boosted_loss(model, intact, target)
+        rounds = _more_rounds(model, intact, target)
+        found[BOOST] = _boosted_losses(model, intact, target, rounds)
     say("adapt", 2, 3)
     if source is not None:
         for weight in SOURCE_WEIGHTS:
-            losses[f"{REFIT}, source weight {weight:g}"] = _refit_loss(model, target, source, events, weight)
+            found[f"{REFIT}, source weight {weight:g}"] = _refit_losses(model, target, source, events, weight)
     say("adapt", 3, 3)
 
-    way = min(losses, key=lambda name: losses[name])
+    way = _best(found, target.groups)
+    losses = {name: float(of_rows.mean()) for name, of_rows in found.items()}
     if way.startswith(REFIT):
         weight = float(way.rpartition(" ")[2])
         adapted = _refit(model, target.frame, target.labels, source, events, weight, target.groups)
@@ -171,8 +172,24 @@ class _Target:
         ]
 
 
-def _boosted_loss(model: HybridClassifier, matrix: FeatureMatrix, target: _Target) -> tuple[float, int]:
-    """The least mean held-out loss over the rounds of trees that continue the model, and those rounds."""
+def _best(found: Mapping[str, np.ndarray], groups: np.ndarray | None) -> str:
+    """The way of the least loss, where it is below that of the model as it is by more than a standard error; else that.
+
+    The one-standard-error rule (Breiman et al., "Classification and Regression Trees", 1984): the best of several ways is flattered by
+    chance, the more so the fewer labels there are. Rows of a group count as one.
+    """
+    best = min(found, key=lambda name: found[name].mean())
+    gain = found[AS_IS] - found[best]
+    units = np.arange(len(gain)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    apart = np.bincount(units, weights=gain - gain.mean())
+    if len(apart) < 2:  # nothing tells how much one group differs from another
+        return AS_IS
+    error = np.sqrt((apart**2).sum() * len(apart) / (len(apart) - 1)) / len(gain)
+    return best if gain.mean() > error else AS_IS
+
+
+def _more_rounds(model: HybridClassifier, matrix: FeatureMatrix, target: _Target) -> int:
+    """How many rounds of trees that continue the model have the least mean held-out loss."""
     curves: list[np.ndarray] = []
     for train, held in target.splits():
         curve: list[float] = []
@@ -180,18 +197,18 @@ def _boosted_loss(model: HybridClassifier, matrix: FeatureMatrix, target: _Targe
         def follow(_: int, value: float, curve: list[float] = curve) -> None:
             curve.append(value)
 
-        _more_trees(
-            model,
-            matrix.rows(train),
-            target.codes[train],
-            _MOST_ROUNDS,
-            (matrix.rows(held), target.codes[held]),
-            follow,
-        )
+        valid = (matrix.rows(held), target.codes[held])
+        _more_trees(model, matrix.rows(train), target.codes[train], _MOST_ROUNDS, valid, follow)
         curves.append(np.array(curve) * len(held))
-    shortest = min(len(curve) for curve in curves)
-    mean = np.sum([curve[:shortest] for curve in curves], axis=0) / len(target.codes)
-    return float(mean.min()), int(mean.argmin()) + 1
+    return int(np.sum(curves, axis=0).argmin()) + 1
+
+
+def _boosted_losses(model: HybridClassifier, matrix: FeatureMatrix, target: _Target, rounds: int) -> np.ndarray:
+    losses = np.empty(len(target.codes))
+    for train, held in target.splits():
+        trees = _more_trees(model, matrix.rows(train), target.codes[train], rounds)
+        losses[held] = row_losses(target.codes[held], trees.predict_proba(matrix.rows(held)))
+    return losses
 
 
 def _more_trees(
@@ -214,15 +231,15 @@ def _more_trees(
     )
 
 
-def _refit_loss(
+def _refit_losses(
     model: HybridClassifier, target: _Target, source: tuple[Frame, Any], events: Frame | None, weight: float
-) -> float:
-    losses = []
+) -> np.ndarray:
+    losses = np.empty(len(target.codes))
     for train, held in target.splits():
         groups = None if target.groups is None else target.groups[train]
         fitted = _refit(model, target.frame[train], target.labels[train], source, events, weight, groups)
-        losses.append(row_losses(target.codes[held], fitted.predict_proba(target.frame[held])))
-    return float(np.concatenate(losses).mean())
+        losses[held] = row_losses(target.codes[held], fitted.predict_proba(target.frame[held]))
+    return losses
 
 
 def _refit(

@@ -54,7 +54,7 @@ def test_few_labels_carry_a_model_further_than_either_domain_alone(source) -> No
     adapted = fitted.adapt(few, labels, source=(X, y))
     assert loss(adapted, new, truth) < loss(fitted, new, truth) - 0.05
     assert loss(adapted, new, truth) < loss(model().fit(few, labels), new, truth)
-    assert adapted.adaptation_.way == min(adapted.adaptation_.losses, key=adapted.adaptation_.losses.get)
+    assert adapted.adaptation_.way == min(adapted.adaptation_.losses, key=adapted.adaptation_.losses.get) != "as it is"
     assert set(adapted.adaptation_.losses) == {
         "as it is", "new head", "more trees", "refit, source weight 0.1", "refit, source weight 0.5",
     }  # fmt: skip
@@ -66,8 +66,9 @@ def test_a_model_that_fits_already_is_left_as_it_is(source) -> None:
     fitted, _, _ = source
     few, labels = domain(60, turned=False, seed=3)
     adapted = fitted.adapt(few, labels)
-    new, truth = domain(1500, turned=False, seed=4)
-    assert loss(adapted, new, truth) < loss(fitted, new, truth) + 0.02
+    assert adapted.adaptation_.way == "as it is"
+    new, _ = domain(300, turned=False, seed=4)
+    np.testing.assert_array_equal(adapted.predict_proba(new), fitted.predict_proba(new))
 
 
 @pytest.mark.parametrize("booster", ["xgboost", "lightgbm"])
