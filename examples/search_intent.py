@@ -1,17 +1,18 @@
 """Which item does this search want? Text alone, behaviour alone, and both, on a real search log.
 
-    python examples/search_intent.py FOLDER [--ablation]
+    python examples/search_intent.py FOLDER [--encoder TUNED] [--ablation]
 
 FOLDER holds search_clicks.parquet (user, query, sku, title, query_time, click_time) and search_candidates.parquet (search, user,
 query, query_time, sku, title, label): candidates of each search, one of them clicked. Train on searches of 1 to 25 September 2011,
 test on those from 26 September. Prints mean average precision at 5 over all test searches; a search whose candidates lack the
 clicked item counts 0. Behaviour is counted by the query's words in lower case, so that "Halo 3" and "halo-3" are one query; what
-similar queries led to is part of it. With --ablation, behaviour and both are fitted again without each family of features.
+similar queries led to is part of it. TUNED is an encoder that finetune_search.py made from the clicks before the test; it then embeds the
+texts and finds the similar queries. With --ablation, behaviour and both are fitted again without each family of features.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from datetime import datetime
 from pathlib import Path
 
@@ -25,11 +26,6 @@ TEST_FROM = datetime(2011, 9, 26)
 WINDOWS = ["1d", "7d", "30d", "all"]
 LOG = EventLog(user="user", item="sku", query="words", event="event", timestamp="time")
 PAIR = ("query", "item")
-FAMILIES: dict[str, Family] = {
-    "similar queries": Similar(keys=["query", PAIR], vectors=TextEncoder(), min_similarity=0.4, power=3),
-    "shares": Share(keys=[PAIR]),
-    "decay": Decay(keys=["item", PAIR], half_lives=["6h", "2d"]),
-}
 TEXT = {"query": "query", "item": "title"}
 SETTINGS = {
     "booster": "lightgbm",
@@ -42,20 +38,26 @@ SETTINGS = {
 }
 
 
-def main(folder: Path, ablation: bool) -> None:
+def main(folder: Path, encoder: TextEncoder, ablation: bool) -> None:
     clicks, train, test = searches(folder)
-    rows = {
-        "behaviour alone": HybridClassifier(behavior=behavior(), **SETTINGS),
-        "text alone": HybridClassifier(text=TEXT, **SETTINGS),
-        "both": HybridClassifier(text=TEXT, behavior=behavior(), **SETTINGS),
+    families = {
+        "similar queries": Similar(keys=["query", PAIR], vectors=encoder, min_similarity=0.4, power=3),
+        "shares": Share(keys=[PAIR]),
+        "decay": Decay(keys=["item", PAIR], half_lives=["6h", "2d"]),
     }
-    if ablation:
-        for name in FAMILIES:
-            rows[f"behaviour, no {name}"] = HybridClassifier(behavior=behavior(name), **SETTINGS)
-            rows[f"both, no {name}"] = HybridClassifier(text=TEXT, behavior=behavior(name), **SETTINGS)
+    text = {"text": TEXT, "encoder": encoder, **SETTINGS}
+    rows = {
+        "behaviour alone": HybridClassifier(behavior=behavior(families), **SETTINGS),
+        "text alone": HybridClassifier(**text),
+        "both": HybridClassifier(behavior=behavior(families), **text),
+    }
+    for name in families if ablation else ():
+        others = behavior({other: family for other, family in families.items() if other != name})
+        rows[f"behaviour, no {name}"] = HybridClassifier(behavior=others, **SETTINGS)
+        rows[f"both, no {name}"] = HybridClassifier(behavior=others, **text)
     for name, model in rows.items():
         model.fit(train, train["label"], events=clicks if model.behavior else None, groups=train["search"])
-        print(f"{name:30} {map_at_5(test, model.predict_proba(test)[:, 1]):.3f}", flush=True)
+        print(f"{name:30} {map_at_5(test, model.predict_proba(test)[:, 1]):.4f}", flush=True)
 
 
 def searches(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
@@ -72,10 +74,10 @@ def searches(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     return clicks, candidates.filter(~test), candidates.filter(test)
 
 
-def behavior(without: str | None = None) -> BehaviorFeatures:
-    """Clicks of the item, the query, the pair and the user, less one family."""
-    families = [family for name, family in FAMILIES.items() if name != without]
-    return BehaviorFeatures(LOG, ["item", "query", PAIR, ("user", "item"), "user"], WINDOWS, families=families)
+def behavior(families: dict[str, Family]) -> BehaviorFeatures:
+    """Clicks of the item, the query, the pair and the user, with further families."""
+    keys = ["item", "query", PAIR, ("user", "item"), "user"]
+    return BehaviorFeatures(LOG, keys, WINDOWS, families=list(families.values()))
 
 
 def map_at_5(searches: pl.DataFrame, score: np.ndarray) -> float:
@@ -88,7 +90,9 @@ def map_at_5(searches: pl.DataFrame, score: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    arguments = [argument for argument in sys.argv[1:] if argument != "--ablation"]
-    if len(arguments) != 1:
-        sys.exit(__doc__)
-    main(Path(arguments[0]), "--ablation" in sys.argv)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--encoder", default="all-MiniLM-L6-v2")
+    parser.add_argument("--ablation", action="store_true")
+    given = parser.parse_args()
+    main(given.folder, TextEncoder(given.encoder), given.ablation)

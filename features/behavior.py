@@ -48,6 +48,8 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         Kinds of event to count. Default: all kinds in the log that ``fit`` sees, sorted.
     rates : mapping from name to (success event, trial event), optional
         Smoothed by a beta prior that ``fit`` estimates for each key.
+    prior_strength : float, optional
+        How many trials the prior of each rate is worth, in place of what ``fit`` would estimate.
     distinct : sequence of str, default ()
         Roles or columns whose distinct values are counted for every key that they are no part of.
     recency : bool, default True
@@ -96,6 +98,7 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         events: Sequence[str] | None = None,
         rates: Mapping[str, tuple[str, str]] | None = None,
         *,
+        prior_strength: float | None = None,
         distinct: Sequence[str] = (),
         recency: bool = True,
         gap: bool = True,
@@ -107,6 +110,7 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         self.windows = windows
         self.events = events
         self.rates = rates
+        self.prior_strength = prior_strength
         self.distinct = distinct
         self.recency = recency
         self.gap = gap
@@ -293,7 +297,7 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
         if self.distinct:
             families.append(Distinct(keys=self.keys, targets=tuple(self.distinct)))
         if self.rates:
-            families.append(Rates(keys=self.keys))
+            families.append(Rates(keys=self.keys, strength=self.prior_strength))
         if self.recency:
             families.append(Recency(keys=self.keys))
         if self.gap:
@@ -362,6 +366,7 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
             "windows": [Window.of(window).name for window in self.windows],
             "events": list(self.events_),
             "rates": {name: list(pair) for name, pair in (self.rates or {}).items()},
+            "prior_strength": self.prior_strength,
             "distinct": list(self.distinct),
             "recency": self.recency,
             "gap": self.gap,
@@ -396,6 +401,12 @@ class BehaviorFeatures(TransformerMixin, BaseEstimator):
             for place, family in enumerate(self.families_)
             if isinstance(family, VectorFamily) and isinstance(family.vectors, VectorTable)
         }
+
+    def described_by(self, families: Sequence[Family]) -> Self:
+        """This fitted log described by other families alone, which are bound and fitted here; timelines are shared."""
+        other, declared = copy.copy(self), self._declared()
+        other.families_ = tuple(family.over(self.log).bound(declared).fitted(self.history_) for family in families)
+        return other
 
     def with_text_vectors(self, vectors: Mapping[str, IdVectors]) -> Self:
         """These fitted features with what ``vectors="text"`` stands for, by the role or column that the vectors are of."""

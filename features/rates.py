@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
@@ -102,6 +103,8 @@ class Rates(SpanFamily):
         Default: fitted to the totals of the keys in the log.
     fit : {"likelihood", "moments"}, default "likelihood"
         How those are fitted (``BetaPrior.fit``).
+    strength : float, optional
+        How many trials each fitted prior is worth, in place of what its fit says; its mean stays.
     """
 
     name: ClassVar[str] = "rate"
@@ -109,10 +112,13 @@ class Rates(SpanFamily):
     rates: Mapping[str, Sequence[str]] | None = None
     priors: Mapping[str, BetaPrior] = field(default_factory=dict)
     fit: str = "likelihood"
+    strength: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         checked_method("rate: fit", self.fit)
+        if self.strength is not None and not 0 < self.strength < math.inf:
+            raise DeclarationError(f"rate: the prior's strength must be a number above 0, not {self.strength!r}")
         self._set(priors={name: BetaPrior.of(prior) for name, prior in self.priors.items()})
 
     def bound(self, declared: Declared) -> Self:
@@ -124,7 +130,10 @@ class Rates(SpanFamily):
         return rate_totals(self.rates or {}, self.priors, key, history)
 
     def fitted_to(self, totals: Mapping[str, np.ndarray]) -> Self:
-        return dataclasses.replace(self, priors={**self.priors, **fitted_priors(totals, self.fit)})
+        learned = fitted_priors(totals, self.fit)
+        if self.strength is not None:
+            learned = {name: BetaPrior(prior.mean, self.strength) for name, prior in learned.items()}
+        return dataclasses.replace(self, priors={**self.priors, **learned})
 
     def columns(self, key: Key) -> list[str]:
         return [f"{key_name(key)}__{rate}__{window.name}" for rate in self.rates or () for window in self.spans()]

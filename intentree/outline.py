@@ -32,6 +32,7 @@ keys = ["user", "item", "query", ["user", "item"]]
 windows = ["1d", "7d", "30d", "all"]
 events = ["impression", "click", "purchase"]
 rates = { ctr = ["click", "impression"] }
+prior_strength = 20.0            # trials that the prior of a rate is worth; default: estimated
 distinct = ["item"]
 #recency = true
 #gap = true

@@ -72,7 +72,8 @@ def _print_best(found: Study) -> None:
     """The five best trials, and the best one's parameters as lines for `[model]`."""
     import polars as pl
 
-    from intentree.printing import print_lines, print_table, toml
+    from intentree.printing import print_lines, print_table
+    from tuning.report import settings_as_toml
 
     trials = found.trials.filter(pl.col("state") == "COMPLETE")
     best = trials.sort("value", descending=found.task.metric.greater_is_better, maintain_order=True).head(5)
@@ -82,5 +83,5 @@ def _print_best(found: Study) -> None:
     ]
     done = f"{trials.height:,} of {found.trials.height:,} trials finished; the best of them"
     print_table(["trial", found.task.metric.name, "seconds"], rows, done)
-    print_lines(f"Parameters of trial {found.best_trial.number}, in {found.best_rounds:,} rounds:", "", "[model]")
-    print_lines(*(f"{name} = {toml(value)}" for name, value in found.best_params.items()), "")
+    print_lines(f"Parameters of trial {found.best_trial.number}, in {found.best_rounds:,} rounds:", "")
+    print_lines(*settings_as_toml(found), "")

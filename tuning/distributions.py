@@ -13,8 +13,8 @@ from features.frames import closest
 from hybrid.boosters import BOOSTERS
 from tuning.errors import SpaceError
 
-SWITCH = "use "
-"""What the name of a group's switch begins with."""
+SWITCH, WEIGHT = "use ", "weight "
+"""What the names of a group's switch and of its weight begin with."""
 
 
 def declared(name: str, given: Any, default: BaseDistribution) -> BaseDistribution:
@@ -35,6 +35,21 @@ def declared(name: str, given: Any, default: BaseDistribution) -> BaseDistributi
     if not choices:
         raise SpaceError(f"{name}=[] leaves nothing to choose")
     return CategoricalDistribution([_value(name, choice, default) for choice in choices])
+
+
+def library_range(name: str, given: Any) -> BaseDistribution:
+    """The distribution of a library's own parameter: ends of a range are both whole or both not."""
+    if isinstance(given, BaseDistribution):
+        return given
+    if isinstance(given, Mapping) and set(given) == {"low", "high"}:
+        given = (given["low"], given["high"])
+    if isinstance(given, tuple):
+        whole = all(isinstance(end, Integral) for end in given)
+        return _range(name, given, IntDistribution(0, 1) if whole else FloatDistribution(0, 1))
+    choices = list(given) if isinstance(given, list) else [given]
+    if not choices or not all(isinstance(choice, str | bool | Real) for choice in choices):
+        raise SpaceError(f"{name}: give a range (low, high), a list of choices, or one value, not {given!r}")
+    return CategoricalDistribution(choices)
 
 
 def suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
@@ -72,15 +87,15 @@ def described(distribution: BaseDistribution) -> str:
 def _range(name: str, given: tuple[Any, ...], default: BaseDistribution) -> BaseDistribution:
     if len(given) != 2:
         raise SpaceError(f"{name}: a range is (low, high), not {given!r}; give choices as a list")
-    if isinstance(default, CategoricalDistribution) and name != "coordinates":
+    if isinstance(default, CategoricalDistribution) and name.partition(" ")[0] != "coordinates":
         raise SpaceError(f"{name}={given!r} is no range: give choices as a list")
     low, high = (_value(name, end, default) for end in given)
     if low > high:
         raise SpaceError(f"{name}={given!r} is empty: low is above high")
-    if name == "coordinates":
+    if name.partition(" ")[0] == "coordinates":
         powers = [2**i for i in range(16) if low <= 2**i <= high]
         if not powers:
-            raise SpaceError(f"coordinates={given!r} holds no power of two; give choices as a list")
+            raise SpaceError(f"{name}={given!r} holds no power of two; give choices as a list")
         return CategoricalDistribution(powers)
     log = bool(getattr(default, "log", False))
     if log and low <= 0:
@@ -93,8 +108,17 @@ def _value(name: str, value: Any, default: BaseDistribution) -> Any:
     if name.startswith(SWITCH):
         if not isinstance(value, bool):
             raise SpaceError(f"{name!r} switches a group: True, False or [True, False], not {value!r}")
-    elif name == "head":
+    elif name.startswith("window "):
+        if not isinstance(value, bool):
+            raise SpaceError(f"{name!r} keeps a window: True, False or [True, False], not {value!r}")
+    elif name in ("head", "class_weight"):
         return value
+    elif name == "prior_strength" and value is None:
+        return None
+    elif name.startswith(WEIGHT) or name == "prior_strength":
+        if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) < float("inf"):
+            raise SpaceError(f"{name} must be a number above 0, not {value!r}")
+        return float(value)
     elif name == "booster":
         if not isinstance(value, str) or value not in BOOSTERS:
             raise SpaceError(f"no booster {value!r}{closest(str(value), BOOSTERS)}")

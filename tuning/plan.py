@@ -14,7 +14,7 @@ import numpy as np
 
 from hybrid import Coordinates, FeatureMatrix
 from hybrid.boosters import OnRound, TreeParameters, booster_class
-from hybrid.builder import Progress
+from hybrid.builder import Progress, behavior_matrix
 from hybrid.channels import TextChannels
 from hybrid.coordinates import coordinate_columns
 from hybrid.encoded_texts import EncodedTexts
@@ -23,6 +23,7 @@ from hybrid.head.choice import with_head
 from hybrid.head.folds import head_folds
 from hybrid.labels import row_weights
 from hybrid.matrix import TEXT_HEAD
+from tuning.behavior_options import KnownBehavior, in_variant, is_variant, variants, without_variant
 from tuning.binned import BYTES_PER_VALUE, BinnedStore, Pair
 from tuning.folds import Fold
 from tuning.space import SearchSpace
@@ -62,8 +63,8 @@ class Plan:
     encoded : EncodedTexts
     coordinates : Coordinates
         Of the matrix: the most of the space.
-    weight : numpy.ndarray or None
-        Class weights of all rows.
+    behavior : KnownBehavior or None
+        What tells the columns of behaviour with other options.
     n_jobs : int
         Threads of one training.
     seconds : float
@@ -75,11 +76,11 @@ class Plan:
     matrix: FeatureMatrix
     encoded: EncodedTexts
     coordinates: Coordinates
-    weight: np.ndarray | None
+    behavior: KnownBehavior | None
     n_jobs: int
     seconds: float
     binned: BinnedStore = field(default_factory=BinnedStore)
-    heads: dict[int, FoldHead] = field(default_factory=dict)
+    heads: dict[tuple[int, str], FoldHead] = field(default_factory=dict)
     training_head: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -91,24 +92,31 @@ class Plan:
         """
         started = time.perf_counter()
         channels = dict(task.model.text_channels or {})
-        if "coordinates" in space:
+        if task.model.text:
             reduction = task.model.channels().coordinates.reduction
-            channels["coordinates"] = Coordinates(n=space.most_coordinates(task.model), reduction=reduction)
+            channels["coordinates"] = Coordinates(n=0, by_role=space.most_coordinates(task.model), reduction=reduction)
         widest = unfitted_copy(task.model, text_channels=channels, without=())
         builder = widest.builder()
         encoded = builder.encode(task.examples, progress)
+        parts = [builder.fit(task.examples, encoded, task.events)]
+        behavior = builder.evidence.behavior
+        for name, family in variants(space, task.model.behavior):
+            assert behavior is not None
+            other = behavior_matrix(behavior.described_by([family]), task.examples, None)
+            columns = (dataclasses.replace(column, name=in_variant(column.name, name)) for column in other.columns)
+            parts.append(FeatureMatrix(other.values, tuple(columns)))
         return cls(
             task=task,
-            matrix=builder.fit(task.examples, encoded, task.events),
+            matrix=FeatureMatrix.join(parts) if len(parts) > 1 else parts[0],
             encoded=encoded,
             coordinates=widest.channels().coordinates,
-            weight=row_weights(task.codes, task.classes, task.model.class_weight, None),
+            behavior=None if behavior is None else KnownBehavior(behavior.events_, behavior.has_zone_),
             n_jobs=max(1, (task.model.n_jobs or joblib.cpu_count()) // n_workers),
             seconds=time.perf_counter() - started,
         )
 
     def columns(self, settings: Mapping[str, Any]) -> np.ndarray:
-        """Positions of the columns that a model with these settings reads, int64.
+        """Positions of the columns that a model with these settings reads, in its order, int64.
 
         Principal axes come in the order of their variance, so fewer coordinates are the first of more.
         """
@@ -121,21 +129,33 @@ class Plan:
             for column in coordinate_columns(role, self.coordinates.of(role))[channels.coordinates.of(role) :]
         }
         off = set(settings["without"])
-        return np.array(
-            [
-                i
-                for i, column in enumerate(self.matrix.columns)
-                if column.group not in off and column.name not in beyond
-            ],
-            dtype=np.int64,
-        )
+        names = [column.name for column in self.matrix.columns]
+        if self.behavior is not None:
+            assert model.behavior is not None
+            own = self.behavior.names(model.behavior, {})
+            first = names.index(own[0])
+            names[first:] = [
+                *self.behavior.names(model.behavior, settings.get("behavior", {})),
+                *(name for name in names[first + len(own) :] if not is_variant(name)),
+            ]
+        places = {column.name: i for i, column in enumerate(self.matrix.columns)}
+        chosen = [places[name] for name in names if name not in beyond]
+        return np.array([i for i in chosen if self.matrix.columns[i].group not in off], dtype=np.int64)
 
     def part(self, rows: np.ndarray, columns: np.ndarray) -> FeatureMatrix:
         """Rows and columns of the matrix."""
         values = self.matrix.values[rows]
-        if len(columns) < len(self.matrix.columns):
+        if not np.array_equal(columns, np.arange(len(self.matrix.columns))):
             values = values[:, columns]
-        return FeatureMatrix(values, tuple(self.matrix.columns[i] for i in columns))
+        named = (self.matrix.columns[i] for i in columns)
+        return FeatureMatrix(
+            values, tuple(dataclasses.replace(column, name=without_variant(column.name)) for column in named)
+        )
+
+    def weight(self, settings: Mapping[str, Any]) -> np.ndarray | None:
+        """The weight of every row."""
+        chosen = settings.get("class_weight", self.task.model.class_weight)
+        return row_weights(self.task.codes, self.task.classes, chosen, None)
 
     def train(self, fold_number: int, settings: Mapping[str, Any], on_round: OnRound) -> FoldScore:
         """Train on one fold with a trial's settings, stopping early on the study's metric.
@@ -161,6 +181,8 @@ class Plan:
             on_round(round_, value)
 
         tuned = {name: value for name, value in settings.items() if name in _TREE_FIELDS}
+        if "booster_params" in settings:
+            tuned["extra"] = settings["booster_params"]
         trained = booster.train(
             train,
             n_classes=len(task.classes),
@@ -181,34 +203,39 @@ class Plan:
         columns = self.columns(settings)
         fold = self.task.folds[fold_number]
         mode = None if TEXT_HEAD in settings["without"] else settings.get("head")
+        weights = settings.get("feature_weights", self.task.model.feature_weights)
+        balance = settings.get("class_weight", self.task.model.class_weight)
 
         def make() -> Pair:
             booster, codes = booster_class(name), self.task.codes
             how: dict[str, Any] = {"max_bin": max_bin, "device": self.task.model.device, "n_jobs": self.n_jobs}
-            weight = None if self.weight is None else self.weight[fold.train]
+            weight = self.weight(settings)
             parts = [self.part(rows, columns) for rows in (fold.train, fold.valid)]
             if mode is not None:
-                head = self.head(fold_number)
+                head = self.head(fold_number, settings)
                 parts = [
                     with_head(part, logits, head.fitted, mode, self.task.classes)
                     for part, logits in zip(parts, (head.train, head.valid), strict=True)
                 ]
-            if weights := self.task.model.feature_weights:
+            if weights:
                 parts = [part.weighted(weights) for part in parts]
-            train = booster.bin(parts[0], codes[fold.train], weight=weight, **how)
+            of_train = None if weight is None else weight[fold.train]
+            train = booster.bin(parts[0], codes[fold.train], weight=of_train, **how)
             return train, booster.bin(parts[1], codes[fold.valid], reference=train, **how)
 
         size = (len(fold.train) + len(fold.valid)) * len(columns) * BYTES_PER_VALUE[name]
-        return self.binned.get((fold_number, name, max_bin, columns.tobytes(), mode), make, size)
+        key = (fold_number, name, max_bin, columns.tobytes(), mode, repr(weights), repr(balance))
+        return self.binned.get(key, make, size)
 
-    def head(self, fold_number: int) -> FoldHead:
+    def head(self, fold_number: int, settings: Mapping[str, Any]) -> FoldHead:
         """The head of a fold, trained when a trial first asks for it."""
+        key = (fold_number, repr(settings.get("class_weight", self.task.model.class_weight)))
         with self.training_head:
-            if fold_number not in self.heads:
-                self.heads[fold_number] = self._train_head(self.task.folds[fold_number])
-            return self.heads[fold_number]
+            if key not in self.heads:
+                self.heads[key] = self._train_head(self.task.folds[fold_number], self.weight(settings))
+            return self.heads[key]
 
-    def _train_head(self, fold: Fold) -> FoldHead:
+    def _train_head(self, fold: Fold, weight: np.ndarray | None) -> FoldHead:
         task, declared = self.task, self.task.model.channels().head
         assert declared is not None
         groups, times = (None if values is None else values[fold.train] for values in (task.row_groups, task.times))
@@ -219,7 +246,7 @@ class Plan:
             codes,
             n_classes=len(task.classes),
             folds=head_folds(codes, groups, times, declared.folds, random_state),
-            weight=None if self.weight is None else self.weight[fold.train],
+            weight=None if weight is None else weight[fold.train],
             random_state=random_state,
         )
         return FoldHead(fit.head, fit.logits, fit.head.logits(self.encoded.rows(fold.valid)))

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from hybrid.charts import Bar, bar_chart
 from hybrid.numerals import count, decimals_for, decimals_to_scale, interval, number, percent, span
 from hybrid.pages import Cell, Facts, Figure, KeyFigure, Page, Points, Section, Table, Text, render
+from tuning.behavior_options import PRIOR_STRENGTH, declared_families
 from tuning.distributions import SWITCH
 from tuning.findings import (
     FEWEST_FOR_IMPORTANCE,
@@ -49,15 +50,31 @@ def study_page(study: Study, title: str) -> str:
 
 
 def model_table(study: Study) -> str:
-    """The best trial's settings as the table [model] of a TOML file."""
+    """The best trial's settings as tables of a TOML file: [model], and [behavior] where that differs from the study's own."""
     lines = [
         f"# Trial {study.best_trial.number}: {study.task.metric.name} {study.best_value:.6g}, best rounds of the folds: "
         + ", ".join(str(rounds) for rounds in TrialResult.of(study.best_trial).rounds),
-        "[model]",
-        # What JSON and TOML write alike: strings, numbers, true and false, lists of strings.
-        *(f"{name} = {_as_toml(value)}" for name, value in study.best_params.items()),
+        *settings_as_toml(study),
     ]
     return "\n".join(lines)
+
+
+def settings_as_toml(study: Study) -> list[str]:
+    """Lines of the tables [model] and [behavior] with the best trial's settings."""
+    settings = trial_settings(study.best_trial)
+    options = settings.pop("behavior", None)
+    lines = ["[model]", *_keys(settings)]
+    if options:
+        behavior = study.best_params["behavior"]
+        shown = {name: value for name, value in options.items() if name in ("windows", PRIOR_STRENGTH)}
+        if len(shown) < len(options):
+            shown["families"] = [{"family": family.name, **family.options()} for family in declared_families(behavior)]
+        lines += ["", "[behavior]", *_keys(shown)]
+    return lines
+
+
+def _keys(values: Mapping[str, Any]) -> list[str]:
+    return [f"{name} = {_as_toml(value)}" for name, value in values.items() if value is not None]
 
 
 def _as_toml(value: Any) -> str:
@@ -65,7 +82,9 @@ def _as_toml(value: Any) -> str:
     if isinstance(value, Mapping):
         inside = (f"{json.dumps(str(key))} = {_as_toml(one)}" for key, one in value.items() if one is not None)
         return f"{{ {', '.join(inside)} }}"
-    return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_as_toml, value))}]"
+    return json.dumps(value, ensure_ascii=False, default=repr)
 
 
 def _key_figures(study: Study) -> list[KeyFigure]:

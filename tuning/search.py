@@ -50,7 +50,7 @@ def search(
     random_state: int,
     progress: Progress | None,
 ) -> bool:
-    """Run trials; the model's own settings are the first trial of a new study, where they lie in the space.
+    """Run trials; the first of a new study are those of ``space.starts``.
 
     Ctrl-C stops the trials at their next round, where nothing is half done; a second one interrupts at once.
 
@@ -71,8 +71,7 @@ def search(
     before = len(record.get_trials(deepcopy=False))
     # A study that goes on must not draw its first trials again, hence another seed.
     record.sampler = tpe_sampler(n_workers, random_state + before)
-    start = space.start(plan.task.model)
-    if not before and start is not None:
+    for start in () if before else space.starts(plan.task.model)[:n_trials]:
         record.enqueue_trial(start)
     record.set_user_attr(BUILD_SECONDS, [*record.user_attrs.get(BUILD_SECONDS, []), plan.seconds])
 

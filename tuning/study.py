@@ -21,6 +21,7 @@ from features.frames import Frame
 from hybrid import HybridClassifier
 from hybrid.builder import Progress
 from hybrid.errors import ParameterError
+from tuning.behavior_options import WINDOW, as_parameters
 from tuning.distributions import SWITCH
 from tuning.errors import StudyError
 from tuning.objective import TrialResult, trial_settings
@@ -60,7 +61,7 @@ class Study:
 
     @property
     def trials(self) -> pl.DataFrame:
-        """All trials, one row each.
+        """All trials that have begun, one row each.
 
         Returns
         -------
@@ -77,6 +78,7 @@ class Study:
                 **{name: _parameter(trial, name) for name in self.space},
             }
             for trial in self.optuna_study.get_trials(deepcopy=False)
+            if trial.state != TrialState.WAITING
         ]
         fixed: dict[str, Any] = {"number": pl.Int64, "state": pl.String, "value": pl.Float64, "duration_s": pl.Float64}
         return pl.DataFrame(rows, schema=fixed | {name: _dtype(self.space, name) for name in self.space})
@@ -95,7 +97,7 @@ class Study:
     @property
     def best_params(self) -> dict[str, Any]:
         """The best trial's settings, for ``model.set_params(**study.best_params)``."""
-        return trial_settings(self.best_trial)
+        return as_parameters(trial_settings(self.best_trial), self.task.model)
 
     @property
     def best_rounds(self) -> int:
@@ -235,6 +237,9 @@ def _parameter(trial: FrozenTrial, name: str) -> Any:
     settings = trial_settings(trial)
     if name.startswith(SWITCH) and settings:
         return name.removeprefix(SWITCH) not in settings["without"]
+    if name.startswith(WINDOW) and settings and name not in trial.params:
+        kept = settings.get("behavior", {}).get("windows")
+        return kept is None or name.removeprefix(WINDOW) in kept
     return trial.params.get(name)
 
 
