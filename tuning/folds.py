@@ -14,7 +14,7 @@ from features.frames import closest
 from hybrid.metrics import Metric
 from tuning.errors import FoldError
 
-KINDS = ("time", "group", "stratified")
+KINDS = ("time", "group", "group_time", "stratified")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +34,18 @@ class Fold:
     valid: np.ndarray
 
 
-def time_folds(times: np.ndarray, n_folds: int) -> tuple[Fold, ...]:
-    """Cut time into ``n_folds + 1`` stretches of about equally many rows; each but the first is validated by all that is before it.
+def time_folds(times: np.ndarray, n_folds: int, *, gap: int = 0, span: int | None = None) -> tuple[Fold, ...]:
+    """Cut time into ``n_folds + 1`` stretches of about equally many rows; each but the first is validated by what is before it.
 
     Parameters
     ----------
     times : numpy.ndarray of int64, shape (n_rows,)
         Microseconds. Rows of one time are never parted.
     n_folds : int
+    gap : int, default 0
+        Microseconds before the validation rows of which no row is trained on: as long as a label looks ahead.
+    span : int, optional
+        Microseconds that training rows reach back, from the gap on; by default to the first row.
     """
     moments, counts = np.unique(times, return_counts=True)
     if len(moments) <= n_folds:
@@ -59,13 +63,28 @@ def time_folds(times: np.ndarray, n_folds: int) -> tuple[Fold, ...]:
     cuts = np.clip(cuts, order + 1, len(moments) - n_folds + order)
     starts = moments[cuts]
     ends = [*starts[1:], moments[-1] + 1]
+    first = -np.inf if span is None else starts - gap - span
+    earliest = np.broadcast_to(first, n_folds)
     return tuple(
         Fold(
             f"fold {i} of {n_folds} (valid from {datetime.fromtimestamp(start / 1e6, UTC):%Y-%m-%d %H:%M})",
-            np.flatnonzero(times < start),
+            np.flatnonzero((times < start - gap) & (times >= least)),
             np.flatnonzero((times >= start) & (times < end)),
         )
-        for i, (start, end) in enumerate(zip(starts, ends, strict=True), start=1)
+        for i, (least, start, end) in enumerate(zip(earliest, starts, ends, strict=True), start=1)
+    )
+
+
+def group_time_folds(
+    times: np.ndarray, groups: np.ndarray, n_folds: int, random_state: int, *, gap: int = 0, span: int | None = None
+) -> tuple[Fold, ...]:
+    """Time folds of which each is validated by its own draw of the groups and trained on the others: on new users of a later time."""
+    if n_folds < 2:
+        raise FoldError("group_time folds draw the groups into folds, at least 2 of them")
+    drawn = group_folds(groups, n_folds, random_state)
+    return tuple(
+        Fold(fold.name, np.intersect1d(fold.train, others.train), np.intersect1d(fold.valid, others.valid))
+        for fold, others in zip(time_folds(times, n_folds, gap=gap, span=span), drawn, strict=True)
     )
 
 
@@ -121,7 +140,9 @@ def check_folds(folds: Sequence[Fold], codes: np.ndarray, classes: np.ndarray, m
     for fold in folds:
         for rows, part in ((fold.train, "training"), (fold.valid, "validation")):
             if not len(rows):
-                raise FoldError(f"{fold.name} has no {part} rows")
+                raise FoldError(
+                    f"{fold.name} has no {part} rows; fewer folds, a shorter gap or a longer train_span leave more"
+                )
             present = np.unique(codes[rows])
             if len(present) == 1:
                 raise FoldError(

@@ -24,6 +24,7 @@ from hybrid.errors import ParameterError
 from tuning.behavior_options import WINDOW, as_parameters
 from tuning.distributions import SWITCH
 from tuning.errors import StudyError
+from tuning.honest import HoldoutScore, holdout_score
 from tuning.objective import TrialResult, trial_settings
 from tuning.plan import Plan
 from tuning.report import study_page
@@ -114,6 +115,18 @@ class Study:
         task = self.task
         return model.fit(task.examples, task.labels, events=task.events, groups=task.row_groups, progress=progress)
 
+    def holdout_score(self) -> HoldoutScore:
+        """The best model on the rows that ``tune(..., holdout=...)`` held back from all trials.
+
+        Computed once for a best trial and kept in the study. It is honest at the first look; ``looks`` counts them.
+
+        Raises
+        ------
+        StudyError
+            The study has no holdout.
+        """
+        return holdout_score(self)
+
     def report(self, path: str | Path, *, title: str = "What the search found") -> None:
         """Write the study as one self-contained HTML file."""
         Path(path).write_text(study_page(self, title), encoding="utf-8")
@@ -136,6 +149,9 @@ def tune(
     n_workers: int = 1,
     groups: Any = None,
     time: str | None = None,
+    gap: str | None = None,
+    train_span: str | None = None,
+    holdout: float = 0.0,
     random_state: int = 0,
     progress: Progress | None = None,
 ) -> Study:
@@ -153,8 +169,9 @@ def tune(
     space : "default", mapping or SearchSpace, default "default"
         A mapping narrows the default space: ``{"max_depth": (3, 8), "booster": ["xgboost"], "learning_rate": 0.05}`` are a range,
         choices, and a fixed value. ``"use {group}"`` switches a group of columns: ``{"use query text": True}`` keeps it.
-    cv : {"time", "group", "stratified"} or list of (train, valid) row positions, default "time"
-        "time": each fold is trained on all that is before its validation rows. "group": rows of one group stay together.
+    cv : {"time", "group", "group_time", "stratified"} or list of (train, valid) row positions, default "time"
+        "time": each fold is trained on all that is before its validation rows. "group": rows of one group stay together. "group_time":
+        each fold is validated by a draw of the groups and trained on what is before of the others.
     folds : int, default 3
         Unless ``cv`` is a list.
     metric : str, default "log_loss"
@@ -170,9 +187,16 @@ def tune(
     n_workers : int, default 1
         Trials at a time, in threads: boosters compute outside the interpreter's lock. The cores are divided among them.
     groups : str or array-like of shape (n_rows,), optional
-        For ``cv="group"``: a column, or a value a row. By default the user of the behaviour's log.
+        For ``cv="group"`` and "group_time": a column, or a value a row. By default the user of the behaviour's log.
     time : str, optional
-        For ``cv="time"``: a timestamp column. By default the timestamp of the behaviour's log.
+        For folds in time: a timestamp column. By default the timestamp of the behaviour's log.
+    gap : str, optional
+        For folds in time, such as "7d": rows so shortly before the validation rows are not trained on. As long as a label looks ahead.
+    train_span : str, optional
+        For folds in time, such as "60d": training rows reach back so far, so that folds slide. By default to the first row.
+    holdout : float, default 0
+        Share of the examples that no trial sees: the latest, whole groups, or drawn, as the folds are. ``study.holdout_score()`` scores
+        the best model on them, and the report shows it.
     random_state : int, default 0
         Of folds and search; with one worker the same trials come out.
     progress : callable (step, done, total), optional
@@ -202,6 +226,9 @@ def tune(
         metric=metric,
         groups_of_rows=groups,
         time=time,
+        gap=gap,
+        train_span=train_span,
+        holdout=holdout,
         random_state=random_state,
     )
     searched = SearchSpace.of(space, task.model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,21 +11,111 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from features import DeclarationError, Window
 from features.event_log import microseconds
 from features.frames import Frame, closest, require_columns, to_polars
+from features.timeline import MICROSECONDS
 from hybrid import HybridClassifier, TextEncoder
 from hybrid.errors import ParameterError
 from hybrid.labels import as_labels, encode
 from hybrid.metrics import Metric
 from hybrid.metrics import metric as find_metric
 from tuning.errors import FoldError
-from tuning.folds import Fold, check_folds, check_kind, given_folds, group_folds, stratified_folds, time_folds
+from tuning.folds import (
+    Fold,
+    check_folds,
+    check_kind,
+    given_folds,
+    group_folds,
+    group_time_folds,
+    stratified_folds,
+    time_folds,
+)
+from tuning.holdout import hold_back
 from tuning.space import MORE, TREES, SearchSpace, groups
 
 _HASHED_ROWS = 65_536
 _TUNED = {*TREES, *MORE, "booster", "head", "without"}
 _WITHOUT_EFFECT = {"device", "n_jobs", "eval_metric"}
 """Parameters of the model that change no trial: where and how fast it trains, and the metric that the study's own replaces."""
+
+
+@dataclass(frozen=True, eq=False)
+class Holdout:
+    """Rows that no trial sees: examples, class codes, and the groups of rows where the folds keep groups together."""
+
+    examples: pl.DataFrame
+    codes: np.ndarray
+    row_groups: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """How a study makes its folds.
+
+    Parameters
+    ----------
+    kind : {"time", "group", "group_time", "stratified", "given"}
+    n_folds : int
+    gap : int
+        Microseconds.
+    span : int or None
+        Microseconds.
+    random_state : int
+    """
+
+    kind: str
+    n_folds: int
+    gap: int
+    span: int | None
+    random_state: int
+
+    @classmethod
+    def check(
+        cls,
+        kind: str,
+        n_folds: int,
+        gap: str | None,
+        train_span: str | None,
+        time: str | None,
+        groups_of_rows: Any,
+        random_state: int,
+    ) -> Splitting:
+        """Raise FoldError for options that do not go with the kind of folds."""
+        made = cls(kind, n_folds, _length("gap", gap) or 0, _length("train_span", train_span), random_state)
+        if kind != "given" and n_folds < (1 if kind == "time" else 2):
+            raise FoldError(f"folds={n_folds} is too few for {kind} folds")
+        for name, given in (("time", time), ("gap", gap), ("train_span", train_span)):
+            if given is not None and not made.by_time:
+                what = {"time": "the column of"}.get(name, "part of")
+                raise FoldError(f'{name} is {what} cv="time" or "group_time"; leave it out, or use those folds')
+        if groups_of_rows is not None and not made.by_group:
+            raise FoldError('groups are what cv="group" keeps together; leave them out, or use those folds')
+        return made
+
+    @property
+    def by_time(self) -> bool:
+        """Whether the folds need times."""
+        return self.kind in ("time", "group_time")
+
+    @property
+    def by_group(self) -> bool:
+        """Whether the folds need groups."""
+        return self.kind in ("group", "group_time")
+
+    def folds_of(self, codes: np.ndarray, times: np.ndarray | None, groups: np.ndarray | None) -> tuple[Fold, ...]:
+        """The folds of rows with these classes, times and groups."""
+        if self.kind == "time":
+            assert times is not None
+            return time_folds(times, self.n_folds, gap=self.gap, span=self.span)
+        if self.kind == "group":
+            assert groups is not None
+            return group_folds(groups, self.n_folds, self.random_state)
+        if self.kind == "group_time":
+            assert times is not None
+            assert groups is not None
+            return group_time_folds(times, groups, self.n_folds, self.random_state, gap=self.gap, span=self.span)
+        return stratified_folds(codes, self.n_folds, self.random_state)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +140,10 @@ class Task:
         What ``cv="group"`` keeps together.
     times : numpy.ndarray of int64, shape (n_rows,), or None
         Timestamps, where ``cv="time"`` or the model's log gives them.
+    splitting : Splitting, optional
+        How the folds were declared; None where the user gave them as rows.
+    holdout : Holdout, optional
+        Rows that no trial sees.
     """
 
     model: HybridClassifier
@@ -62,6 +157,8 @@ class Task:
     folds: tuple[Fold, ...]
     row_groups: np.ndarray | None = None
     times: np.ndarray | None = None
+    splitting: Splitting | None = None
+    holdout: Holdout | None = None
 
     @classmethod
     def check(
@@ -76,6 +173,9 @@ class Task:
         metric: str,
         groups_of_rows: Any,
         time: str | None,
+        gap: str | None = None,
+        train_span: str | None = None,
+        holdout: float = 0.0,
         random_state: int,
     ) -> Task:
         """Check everything that a user gives, and make the folds."""
@@ -93,28 +193,80 @@ class Task:
         labels = as_labels(y, frame.height, "y")
         classes, codes = encode(labels, None, "y")
         judged = find_metric(metric, len(classes))
-        if isinstance(cv, str) and folds < (1 if cv == "time" else 2):
-            raise FoldError(f"folds={folds} is too few for {cv} folds")
-        if time is not None and cv != "time":
-            raise FoldError('time is the column of cv="time"; leave it out, or use those folds')
-        if groups_of_rows is not None and cv != "group":
-            raise FoldError('groups are what cv="group" keeps together; leave them out, or use those folds')
-        row_groups = times = None
-        if cv == "time" or unfitted.behavior is not None:
-            times = _times(unfitted, frame, time)
-        if cv == "time":
-            assert times is not None
-            made = time_folds(times, folds)
-        elif cv == "group":
-            row_groups = _groups(unfitted, frame, groups_of_rows)
-            made = group_folds(row_groups, folds, random_state)
-        elif cv == "stratified":
-            made = stratified_folds(codes, folds, random_state)
-        else:
-            made = given_folds(list(cv), frame.height)
-        check_folds(made, codes, classes, judged)
         kind = cv if isinstance(cv, str) else "given"
-        return cls(unfitted, frame, labels, codes, classes, events, judged, kind, made, row_groups, times)
+        splitting = Splitting.check(kind, folds, gap, train_span, time, groups_of_rows, random_state)
+        row_groups = times = None
+        if splitting.by_time or unfitted.behavior is not None:
+            times = _times(unfitted, frame, time)
+        if splitting.by_group:
+            row_groups = _groups(unfitted, frame, groups_of_rows)
+        held = None
+        if holdout:
+            if not isinstance(holdout, float) or not 0 < holdout < 1:
+                raise FoldError(f"holdout must be a share between 0 and 1, not {holdout!r}")
+            used, kept = hold_back(
+                holdout,
+                kind,
+                codes=codes,
+                times=times,
+                groups=row_groups,
+                gap=splitting.gap,
+                random_state=random_state,
+            )
+            held = Holdout(frame[kept], codes[kept], None if row_groups is None else row_groups[kept])
+            frame, labels, codes = frame[used], labels[used], codes[used]
+            row_groups, times = (None if values is None else values[used] for values in (row_groups, times))
+        given = None if isinstance(cv, str) else given_folds(list(cv), frame.height)
+        made = given or splitting.folds_of(codes, times, row_groups)
+        check_folds(made, codes, classes, judged)
+        return cls(
+            model=unfitted,
+            examples=frame,
+            labels=labels,
+            codes=codes,
+            classes=classes,
+            events=events,
+            metric=judged,
+            cv=kind,
+            folds=made,
+            row_groups=row_groups,
+            times=times,
+            splitting=None if given else splitting,
+            holdout=held,
+        )
+
+    def with_folds(self, n_folds: int) -> Task:
+        """The same task with another number of folds."""
+        assert self.splitting is not None
+        splitting = dataclasses.replace(self.splitting, n_folds=n_folds)
+        made = splitting.folds_of(self.codes, self.times, self.row_groups)
+        check_folds(made, self.codes, self.classes, self.metric)
+        return dataclasses.replace(self, splitting=splitting, folds=made)
+
+    def part(self, rows: np.ndarray) -> Task:
+        """The same task of some of the rows, with folds of their own.
+
+        Raises
+        ------
+        FoldError
+            The folds were given as rows, or cannot be made of these rows.
+        """
+        if self.splitting is None:
+            raise FoldError("the folds were given as rows, which says nothing of how to fold a part of them")
+        codes = self.codes[rows]
+        row_groups, times = (None if values is None else values[rows] for values in (self.row_groups, self.times))
+        made = self.splitting.folds_of(codes, times, row_groups)
+        check_folds(made, codes, self.classes, self.metric)
+        return dataclasses.replace(
+            self,
+            examples=self.examples[rows],
+            labels=self.labels[rows],
+            codes=codes,
+            folds=made,
+            row_groups=row_groups,
+            times=times,
+            holdout=None,
+        )
 
     def fingerprint(self, space: SearchSpace) -> dict[str, str]:
         """What trials of one study must share, by name; a study is resumed only with the same."""
@@ -135,6 +287,9 @@ class Task:
             if self.model.behavior is None
             else _digest(_read_events(self.model, self.events).sort(pl.all())),
             "folds": fold_rows.hexdigest(),
+            "holdout": ""
+            if self.holdout is None
+            else _digest(self.holdout.examples.select(builder.required_columns())),
             "metric": self.metric.name,
             **{f"model's {name}": _written(parameters[name]) for name in stays},
             **{f"space of {name!r}": values for name, values in space.described().items()},
@@ -144,6 +299,19 @@ class Task:
 def unfitted_copy(model: HybridClassifier, **settings: Any) -> HybridClassifier:
     """A new model with the same parameters but ``settings``; unlike a clone it shares the encoder, whose weights may be loaded."""
     return type(model)(**{**model.get_params(deep=False), **settings})
+
+
+def _length(name: str, declared: str | None) -> int | None:
+    """A length of time in microseconds."""
+    if declared is None:
+        return None
+    try:
+        seconds = Window.of(declared).seconds
+    except DeclarationError as error:
+        raise FoldError(f"{name}: {error}") from None
+    if seconds is None:
+        raise FoldError(f'{name}={declared!r} must be a length of time such as "7d"')
+    return seconds * MICROSECONDS
 
 
 def _times(model: HybridClassifier, frame: pl.DataFrame, time: str | None) -> np.ndarray:
