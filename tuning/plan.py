@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import joblib
@@ -23,7 +23,7 @@ from hybrid.head.choice import with_head
 from hybrid.head.folds import head_folds
 from hybrid.labels import row_weights
 from hybrid.matrix import TEXT_HEAD
-from tuning.binned import BYTES_PER_VALUE, BinnedStore, Pair
+from tuning.binned import BYTES_PER_VALUE, BinnedStore, Pair, budget
 from tuning.folds import Fold
 from tuning.space import SearchSpace
 from tuning.task import Task, unfitted_copy
@@ -69,6 +69,9 @@ class Plan:
     seconds : float
         What building took.
     binned : BinnedStore
+    heads : dict from fold to FoldHead
+    share_head : callable (fold, train), optional
+        Trains the head of a fold, or gives the one that another process trained.
     """
 
     task: Task
@@ -78,12 +81,20 @@ class Plan:
     weight: np.ndarray | None
     n_jobs: int
     seconds: float
-    binned: BinnedStore = field(default_factory=BinnedStore)
+    binned: BinnedStore
     heads: dict[int, FoldHead] = field(default_factory=dict)
-    training_head: threading.Lock = field(default_factory=threading.Lock)
+    share_head: Callable[[int, Callable[[], FoldHead]], FoldHead] | None = None
 
     @classmethod
-    def build(cls, task: Task, space: SearchSpace, *, n_workers: int = 1, progress: Progress | None = None) -> Plan:
+    def build(
+        cls,
+        task: Task,
+        space: SearchSpace,
+        *,
+        n_workers: int = 1,
+        memory: int | None = None,
+        progress: Progress | None = None,
+    ) -> Plan:
         """Embed, compute behaviour and join: once for all folds and trials.
 
         One matrix serves every fold without leaking: as-of features read strictly earlier events only, and all else that the builder
@@ -97,14 +108,16 @@ class Plan:
         widest = unfitted_copy(task.model, text_channels=channels, without=())
         builder = widest.builder()
         encoded = builder.encode(task.examples, progress)
+        matrix = builder.fit(task.examples, encoded, task.events)
         return cls(
             task=task,
-            matrix=builder.fit(task.examples, encoded, task.events),
+            matrix=matrix,
             encoded=encoded,
             coordinates=widest.channels().coordinates,
             weight=row_weights(task.codes, task.classes, task.model.class_weight, None),
             n_jobs=max(1, (task.model.n_jobs or joblib.cpu_count()) // n_workers),
             seconds=time.perf_counter() - started,
+            binned=BinnedStore(budget(memory, matrix, n_workers)),
         )
 
     def columns(self, settings: Mapping[str, Any]) -> np.ndarray:
@@ -203,10 +216,10 @@ class Plan:
 
     def head(self, fold_number: int) -> FoldHead:
         """The head of a fold, trained when a trial first asks for it."""
-        with self.training_head:
-            if fold_number not in self.heads:
-                self.heads[fold_number] = self._train_head(self.task.folds[fold_number])
-            return self.heads[fold_number]
+        if fold_number not in self.heads:
+            train = partial(self._train_head, self.task.folds[fold_number])
+            self.heads[fold_number] = train() if self.share_head is None else self.share_head(fold_number, train)
+        return self.heads[fold_number]
 
     def _train_head(self, fold: Fold) -> FoldHead:
         task, declared = self.task, self.task.model.channels().head
