@@ -105,7 +105,9 @@ n_jobs = 4                       # default: all cores""",
 timeout = "2h"                   # default: none
 storage = "sqlite:///study.db"   # kept, so that the study goes on; default: in memory
 #study_name = "intentree"
-#n_workers = 1                   # trials at a time
+#n_workers = 1                   # trials at a time, each in a process of its own
+isolate = true                   # such a process for one worker too; default: on a GPU
+memory = "4GB"                   # for binned matrices; default: by their size and the machine's
 time = "ts"                      # column for cv = "time"; default: the log's timestamp
 #random_state = 0
 space = { max_depth = { low = 3, high = 8 }, booster = ["xgboost"], subsample = 0.8, "use item text" = true }""",

@@ -506,7 +506,7 @@ FROM_ELSEWHERE = {
     "encoder": {"device"},
     "finetune": {"encoder", "progress"},
     "model": {"behavior", "encoder"},
-    "tune": {"model", "examples", "y", "events", "groups", "progress"},
+    "tune": {"model", "examples", "y", "events", "groups", "progress", "on_trial"},
     "score": {"artifact", "device", "encoder", "progress"},
     "report": {"self", "X", "y", "baselines", "progress"},
 }

@@ -15,8 +15,9 @@ from tuning.plan import FoldScore, Plan
 
 SETTINGS, RESULT = "settings", "result"
 
-REPORT_EVERY = 10
-"""Rounds between two reports: a database would write a row and the pruner read all trials for each."""
+REPORT_EVERY, CLOSE_ROUNDS = 10, 100
+"""Rounds between two reports up to twice ``CLOSE_ROUNDS``; at each doubling from there on twice as many. A database writes a row and the
+pruner reads all trials for each, and late rounds tell little that is new."""
 
 Report = Callable[[int, float], None]
 """Called with a number of rounds of the first fold and the metric after them."""
@@ -57,7 +58,7 @@ def train_trial(plan: Plan, settings: Mapping[str, Any], *, report: Report, stop
     settings : mapping
         As from ``SearchSpace.settings``.
     report : callable (rounds, value)
-        Told every ``REPORT_EVERY`` rounds of the first fold, by which trials are pruned.
+        Told of some rounds of the first fold, the same ones in every trial, by which trials are pruned.
     stopped : callable
         Asked after every round whether to stop.
 
@@ -71,7 +72,7 @@ def train_trial(plan: Plan, settings: Mapping[str, Any], *, report: Report, stop
 
     def follow(fold: int) -> OnRound:
         def on_round(round_: int, value: float) -> None:
-            if fold == 0 and (round_ + 1) % REPORT_EVERY == 0:
+            if fold == 0 and _reported(round_ + 1):
                 report(round_ + 1, value)
             if stopped():
                 raise _Stopped
@@ -88,6 +89,10 @@ def train_trial(plan: Plan, settings: Mapping[str, Any], *, report: Report, stop
         bin_seconds += scores[-1].bin_seconds
         train_seconds += scores[-1].train_seconds
     return TrialResult([s.value for s in scores], [s.rounds for s in scores], bin_seconds, train_seconds)
+
+
+def _reported(rounds: int) -> bool:
+    return rounds % (REPORT_EVERY << max(rounds // CLOSE_ROUNDS, 1).bit_length() - 1) == 0
 
 
 def trial_settings(trial: FrozenTrial) -> dict[str, Any]:

@@ -61,6 +61,17 @@ class StudyStatus:
         """Until there are as many trials as were asked for; None where no trial has ended."""
         return None if self.trials_per_minute is None else self.left / self.trials_per_minute * 60
 
+    def __str__(self) -> str:
+        """One line for people who watch."""
+        ended = self.finished + self.pruned + self.failed
+        parts = [f"{ended:,} of {ended + self.left:,} trials"]
+        if self.best is not None:
+            parts.append(f"best {self.metric} {self.best[1]:.5f} (trial {self.best[0]})")
+        parts += [f"{n:,} {word}" for n, word in ((self.pruned, "pruned"), (self.failed, "failed")) if n]
+        if self.trials_per_minute is not None and self.left:
+            parts.append(f"{self.trials_per_minute:.3g} a minute, {lasting(self.seconds_left or 0)} left")
+        return ", ".join(parts)
+
     @classmethod
     def of(cls, record: optuna.Study) -> StudyStatus:
         """The status of an Optuna study that ``tune`` made."""
@@ -90,6 +101,14 @@ class StudyStatus:
             best=None if best is None or best.value is None else (best.number, best.value),
             trials_per_minute=60 * len(recent) * max(len(running), 1) / seconds if seconds else None,
         )
+
+
+def lasting(seconds: float) -> str:
+    """A time span in two units at most: "45 s", "3 min", "2 h 5 min"."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def status(storage: str | Path | BaseStorage, study_name: str = "intentree") -> StudyStatus:

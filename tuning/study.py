@@ -189,7 +189,7 @@ def tune(
         Of folds and search; with one worker the same trials come out.
     progress : callable (step, done, total), optional
     on_trial : callable (StudyStatus), optional
-        Told after each trial how the study stands.
+        Told how the study stands, before the first trial and after each.
 
     Returns
     -------
@@ -252,6 +252,8 @@ def tune(
                 if on_trial is not None:
                     on_trial(StudyStatus.of(record))
 
+            if on_trial is not None:
+                on_trial(StudyStatus.of(record))
             interrupted = run_trials(
                 Search(Trials(record, searched, task.model, goal), storage, len(task.folds), deadline, after_trial),
                 lambda: Plan.build(task, searched, n_workers=n_workers, memory=kept, progress=progress),

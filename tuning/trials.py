@@ -30,6 +30,9 @@ WORKER, RETRY_OF, GOAL = "worker", "retry of", "trials to reach"
 RETRIES = 1
 """How often the settings of a trial whose process died are tried again."""
 
+UNSIGNED_SECONDS = 60
+"""A trial from the queue is signed when it has been handed out; one that is not by then belongs to a process that died in between."""
+
 HEARTBEAT_SECONDS, SILENT_SECONDS = 20, 90
 """A running trial is signed so often, and taken for dead after so long without, where the storage is a database."""
 
@@ -109,11 +112,13 @@ class Trials:
         put_back_lost(self.record)
         if n_counted(self.record) + _count(self.record, TrialState.RUNNING) >= self.goal:
             return None
-        with warnings.catch_warnings(
-            action="ignore"
-        ):  # Optuna 5 advises against heartbeats that Study.optimize does not sign
-            trial = self.record.ask()
-        trial.set_user_attr(WORKER, dataclasses.asdict(Worker.here(slot)))
+        signed = dataclasses.asdict(Worker.here(slot))
+        if not _count(self.record, TrialState.WAITING):
+            # Made and signed in one write: no process can die between the two.
+            self.record.enqueue_trial({}, user_attrs={WORKER: signed})
+        trial = ask(self.record)
+        if trial.user_attrs.get(WORKER) != signed:
+            trial.set_user_attr(WORKER, signed)
         self._running.add(trial._trial_id)  # Optuna's storages know trials by this id alone
         settings = self.space.settings(self.space.suggest(trial), self.model)
         trial.set_user_attr(SETTINGS, settings)
@@ -210,6 +215,14 @@ class Worker:
         return bool(self.born) and _born(self.pid) != self.born
 
 
+def ask(record: optuna.Study) -> Trial:
+    """The next trial of the queue, or a new one."""
+    with warnings.catch_warnings():
+        # Optuna 5 warns that heartbeats belong to Study.optimize, which signs its trials itself.
+        warnings.simplefilter("ignore")
+        return record.ask()
+
+
 def put_back_lost(record: optuna.Study) -> None:
     """Fail the running trials whose process died, and put their settings back into the queue.
 
@@ -220,7 +233,7 @@ def put_back_lost(record: optuna.Study) -> None:
         optuna.storages.fail_stale_trials(record)  # calls put_back for each
     for trial in record.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         worker = Worker.of(trial)
-        unsigned = worker is None and _age(trial) > SILENT_SECONDS  # it died between two statements
+        unsigned = worker is None and _age(trial) > UNSIGNED_SECONDS
         if unsigned or (worker is not None and worker.dead):
             try:
                 record.tell(trial.number, state=TrialState.FAIL)
