@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -278,6 +279,29 @@ def test_settings_that_die_twice_are_not_tried_again(tmp_path: Path) -> None:
     assert study.trials["state"].to_list() == ["COMPLETE", "COMPLETE", "FAIL", "FAIL", "COMPLETE"]
     found = status(storage)
     assert (found.finished, found.failed, found.lost) == (3, 1, 1)
+
+
+def test_a_trial_of_a_host_that_fell_silent_is_put_back(tmp_path: Path) -> None:
+    quick, url = small(n_estimators=3), f"sqlite:///{tmp_path}/s.db"
+    tuned(quick, n_trials=1, storage=url)
+    own = backend_of(url)
+    with pytest.warns(optuna.exceptions.ExperimentalWarning):
+        hasty = optuna.storages.RDBStorage(
+            url, heartbeat_interval=1, heartbeat_stale_trial_callback=own.get_heartbeat_stale_trial_callback()
+        )
+    record = optuna.load_study(study_name="intentree", storage=hasty)
+    trial = ask(record)
+    trial.set_user_attr("worker", {**record.trials[0].user_attrs["worker"], "host": "elsewhere"})
+    depth = trial.suggest_int("max_depth", 3, 10)
+    hasty.record_heartbeat(trial._trial_id)
+    assert tuned(quick, n_trials=1, storage=url).trials["state"].to_list() == ["COMPLETE", "RUNNING", "COMPLETE"]
+    time.sleep(3.1)
+    study = tuned(quick, n_trials=1, storage=hasty)
+    assert study.trials["state"].to_list() == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    assert study.trials["max_depth"].to_list()[3] == depth
+    record = optuna.load_study(study_name="intentree", storage=url)
+    with pytest.raises(ValueError, match="FAIL"):  # the host that was thought dead comes back
+        record.tell(1, 0.0)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])

@@ -13,7 +13,7 @@ import optuna
 import sqlalchemy
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -26,6 +26,9 @@ from tuning.trials import HEARTBEAT_SECONDS, SILENT_SECONDS, put_back
 FINGERPRINT = "fingerprint"
 _LOCKED_SECONDS = 30
 """How long SQLite waits for another process's transaction."""
+
+_STALE_LOCK_SECONDS = 5
+"""How long a journal may be locked without being written before a process that was killed is thought to hold it; Optuna waits 30."""
 
 _POSTGRES = {"psycopg": "postgresql+psycopg", "psycopg2": "postgresql+psycopg2"}
 """What SQLAlchemy calls the drivers of PostgreSQL, by the module that each brings."""
@@ -121,7 +124,7 @@ def backend_of(storage: str | Path | BaseStorage | None, *, write: bool = True) 
             raise StudyError(
                 f"storage={str(storage)!r} is a path, which means a journal file; for SQLite write 'sqlite:///{path}'"
             )
-        return JournalStorage(JournalFileBackend(str(path)))
+        return JournalStorage(JournalFileBackend(str(path), JournalFileSymlinkLock(str(path), _STALE_LOCK_SECONDS)))
     try:
         url = _with_driver(make_url(str(storage)))
     except ArgumentError:

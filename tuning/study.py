@@ -32,7 +32,7 @@ from tuning.space import SearchSpace
 from tuning.status import StudyStatus
 from tuning.storage import existing_study, open_study, storage_errors
 from tuning.task import Task, unfitted_copy
-from tuning.trials import GOAL, Trials, Worker, n_counted, n_finished
+from tuning.trials import GOAL, Trials, Worker, n_counted, n_finished, n_running, put_back_lost
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -236,7 +236,9 @@ def tune(
         )
         interrupted = False
         with storage_errors(storage):
-            had = n_counted(record)
+            if n_trials != 0:
+                put_back_lost(record)
+            had = n_counted(record) + n_running(record)
             goal = record.user_attrs.get(GOAL, 0) if n_trials is None else had + n_trials
             if had < goal:
                 record.set_user_attr(GOAL, goal)

@@ -110,7 +110,7 @@ class Trials:
             Which worker of this process will train it, from 0.
         """
         put_back_lost(self.record)
-        if n_counted(self.record) + _count(self.record, TrialState.RUNNING) >= self.goal:
+        if n_counted(self.record) + n_running(self.record) >= self.goal:
             return None
         signed = dataclasses.asdict(Worker.here(slot))
         if not _count(self.record, TrialState.WAITING):
@@ -261,6 +261,11 @@ def n_counted(record: optuna.Study) -> int:
 def n_finished(record: optuna.Study) -> int:
     """Number of trials that finished."""
     return _count(record, TrialState.COMPLETE)
+
+
+def n_running(record: optuna.Study) -> int:
+    """Number of trials that run, here or elsewhere."""
+    return _count(record, TrialState.RUNNING)
 
 
 def heartbeat_interval(record: optuna.Study) -> int | None:
