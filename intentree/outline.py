@@ -103,6 +103,7 @@ n_jobs = 4                       # default: all cores""",
 #metric = "log_loss"
 #n_trials = 100                  # more trials of the study at each run
 timeout = "2h"                   # default: none
+#pruner = "auto"                 # false: no trial is given up
 storage = "sqlite:///study.db"   # kept, so that the study goes on; default: in memory
 #study_name = "intentree"
 #n_workers = 1                   # trials at a time, each in a process of its own

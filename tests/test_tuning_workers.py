@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import stat
@@ -275,7 +276,7 @@ def test_settings_that_die_twice_are_not_tried_again(tmp_path: Path) -> None:
     record.enqueue_trial(drawn, user_attrs={"retry of": [2]})
     record.tell(2, state=optuna.trial.TrialState.FAIL)
     dies(record.ask())
-    study = tuned(quick, n_trials=2, storage=storage)
+    study = tuned(quick, n_trials=1, storage=storage)
     assert study.trials["state"].to_list() == ["COMPLETE", "COMPLETE", "FAIL", "FAIL", "COMPLETE"]
     found = status(storage)
     assert (found.finished, found.failed, found.lost) == (3, 1, 1)
@@ -326,8 +327,13 @@ def test_a_queued_trial_is_handed_to_one_process_only(tmp_path: Path, kind: str)
 
 
 def test_a_study_is_joined_only_where_it_is(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match=r"no study 'intentree' in .*; it holds none"):
-        tuned(small(), n_trials=None, storage=tmp_path / "s.journal")
+    for storage in (tmp_path / "s.journal", f"sqlite:///{tmp_path}/s.db"):
+        with pytest.raises(StudyError, match=r"no study 'intentree' in .*: there is no such file"):
+            tuned(small(), n_trials=None, storage=storage)
+    assert list(tmp_path.iterdir()) == []
+    optuna.create_study(storage=backend_of(f"sqlite:///{tmp_path}/s.db"), study_name="intent")
+    with pytest.raises(StudyError, match=r"no study 'intentree' in .*; did you mean 'intent'"):
+        tuned(small(), n_trials=None, storage=f"sqlite:///{tmp_path}/s.db")
     with pytest.raises(StudyError, match="a study without a storage ends with its process"):
         tuned(small(), n_trials=None)
 
@@ -343,6 +349,45 @@ def test_a_study_is_joined_only_where_it_is(tmp_path: Path) -> None:
 def test_mistakes_about_workers_are_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         tuned(small(), n_trials=1, **settings)
+
+
+def given_up(values: list[float], earlier: list[list[float]], n_folds: int) -> bool:
+    """What the rule says, by walking through all ways that signs could fall."""
+    done = len(values)
+    if done == n_folds or len(earlier) < 8:
+        return False
+    if n_folds < 5:
+        return bool(np.mean(values) > np.median([np.mean(other[:done]) for other in earlier]))
+    best = min(earlier, key=np.mean)
+    excess = [value - other for value, other in zip(values, best, strict=False)]
+    ranks = [1 + sum(abs(b) < abs(a) for b in excess) for a in excess]
+    signed = [sum(r for r, up in zip(ranks, ups, strict=True) if up) for ups in itertools.product([0, 1], repeat=done)]
+    own = sum(r for r, e in zip(ranks, excess, strict=True) if e > 0)
+    return sum(other >= own for other in signed) / len(signed) < 0.1
+
+
+@pytest.mark.parametrize("folds", [3, 6])
+def test_trials_are_given_up_after_folds_on_which_they_fell_behind(folds: int) -> None:
+    model = small(n_estimators=9, n_jobs=1, categorical=())  # too few rounds to be given up in the midst of a fold
+    y = EXAMPLES["price"].to_numpy() + np.random.default_rng(0).normal(0, 0.3, N) > 0.5
+    settings: dict[str, Any] = {"cv": "stratified", "folds": folds, "n_trials": 25, "space": {"booster": "lightgbm"}}
+    study = tune(model, EXAMPLES, y, **settings)
+    earlier: list[list[float]] = []
+    lengths = set()
+    for trial in study.optuna_study.trials:
+        values = trial.user_attrs["result"]["values"]
+        verdicts = [given_up(values[: i + 1], earlier, folds) for i in range(len(values))]
+        assert verdicts == [False] * (len(values) - 1) + [trial.state.name == "PRUNED"]
+        if trial.state.name == "COMPLETE":
+            earlier.append(values)
+        else:
+            lengths.add(len(values))
+    assert lengths
+    assert min(lengths) >= (4 if folds == 6 else 1)
+    unpruned = tune(model, EXAMPLES, y, pruner=None, **settings)
+    assert set(unpruned.trials["state"]) == {"COMPLETE"}
+    with pytest.raises(ParameterError, match='pruner must be "auto" or None'):
+        tuned(model, pruner="median")
 
 
 def test_each_worker_sees_one_gpu() -> None:

@@ -49,7 +49,14 @@ class _Stopped(Exception):  # noqa: N818 - no error: how a booster's callback en
     pass
 
 
-def train_trial(plan: Plan, settings: Mapping[str, Any], *, report: Report, stopped: Callable[[], bool]) -> TrialResult:
+def train_trial(
+    plan: Plan,
+    settings: Mapping[str, Any],
+    *,
+    report: Report,
+    fold_ended: Callable[[float], None],
+    stopped: Callable[[], bool],
+) -> TrialResult:
     """Train on one fold after the other.
 
     Parameters
@@ -59,6 +66,8 @@ def train_trial(plan: Plan, settings: Mapping[str, Any], *, report: Report, stop
         As from ``SearchSpace.settings``.
     report : callable (rounds, value)
         Told of some rounds of the first fold, the same ones in every trial, by which trials are pruned.
+    fold_ended : callable (value)
+        Told of each fold but the last.
     stopped : callable
         Asked after every round whether to stop.
 
@@ -88,6 +97,10 @@ def train_trial(plan: Plan, settings: Mapping[str, Any], *, report: Report, stop
             break
         bin_seconds += scores[-1].bin_seconds
         train_seconds += scores[-1].train_seconds
+        if len(scores) < len(plan.task.folds):
+            fold_ended(scores[-1].value)
+            if stopped():
+                break
     return TrialResult([s.value for s in scores], [s.rounds for s in scores], bin_seconds, train_seconds)
 
 

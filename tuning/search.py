@@ -1,4 +1,4 @@
-"""The search itself: sampler and pruner, trials in this process or in workers, and what happens on Ctrl-C or when every trial fails."""
+"""The search itself: the sampler, trials in this process or in workers, and what happens on Ctrl-C or when every trial fails."""
 
 from __future__ import annotations
 
@@ -33,19 +33,9 @@ from tuning.workers import WorkerProcess, Workers, error_of
 
 logger = logging.getLogger(__name__)
 
-STARTUP_TRIALS = 8
-WARMUP_ROUNDS = 100
 BUILD_SECONDS = "build seconds"
 
 _LISTEN_SECONDS = 0.2
-
-
-def median_pruner(n_estimators: int) -> optuna.pruners.BasePruner:
-    """Prunes a trial whose best round so far, on the first fold, is worse than the median of earlier trials at that round.
-
-    Slow learners are behind at first and good in the end, so the first rounds are no ground to prune.
-    """
-    return optuna.pruners.MedianPruner(STARTUP_TRIALS, min(WARMUP_ROUNDS, n_estimators // 4))
 
 
 def tpe_sampler(seed: int) -> optuna.samplers.BaseSampler:
@@ -102,8 +92,6 @@ class Search:
     trials : Trials
     storage : str, Path or storage
         As the user named it, for messages.
-    n_folds : int
-        A trial that has fewer was stopped.
     deadline : float
         Of ``time.monotonic``: no trial begins after it, except the first.
     after_trial : callable, optional
@@ -119,7 +107,6 @@ class Search:
 
     trials: Trials
     storage: object
-    n_folds: int
     deadline: float
     after_trial: Callable[[int], None] | None = None
     n_ended: int = 0
@@ -184,7 +171,7 @@ class Search:
         """A trial has run to its end, or to where it was told to stop."""
         if running.pruned:
             state = TrialState.PRUNED
-        elif len(result.values) == self.n_folds:
+        elif len(result.values) == self.trials.n_folds:
             state = TrialState.COMPLETE
         else:
             state = TrialState.FAIL
@@ -229,7 +216,9 @@ def in_process(plan: Plan) -> Callable[[Search], None]:
         while running := search.begin():
             stopped = partial(search.stopped, running)
             try:
-                result = train_trial(plan, running.settings, report=running.report, stopped=stopped)
+                result = train_trial(
+                    plan, running.settings, report=running.report, fold_ended=running.fold_ended, stopped=stopped
+                )
             except Exception as error:
                 search.fail(running, error)
             except KeyboardInterrupt:
@@ -282,6 +271,8 @@ def _conduct(search: Search, workers: Workers, running: dict[WorkerProcess, Runn
                 workers.replace(worker)
             elif "rounds" in message:
                 running[worker].report(message["rounds"], message["value"])
+            elif "fold" in message:
+                running[worker].fold_ended(message["fold"])
             elif "result" in message:
                 search.end(running.pop(worker), TrialResult(**message["result"]))
             elif "error" in message:

@@ -101,6 +101,9 @@ def existing_study(storage: str | Path | BaseStorage | None, name: str) -> optun
         There is none, which names those that there are; or the storage cannot be used.
     """
     with storage_errors(storage):
+        file = _file_of(storage)
+        if file is not None and not file.exists():  # which opening it would make
+            raise StudyError(f"no study {name!r} in {_shown(storage)}: there is no such file")
         backend = backend_of(storage, write=False)
         if backend is None:
             raise StudyError("a study without a storage ends with its process: name one, storage=...")
@@ -148,6 +151,16 @@ def backend_of(storage: str | Path | BaseStorage | None, *, write: bool = True) 
     if sqlite and write:
         _write_at_once(backend.engine)
     return backend
+
+
+def _file_of(storage: str | Path | BaseStorage | None) -> Path | None:
+    """The file that a storage lies in, where it is one."""
+    if storage is None or isinstance(storage, BaseStorage):
+        return None
+    scheme, separator, path = str(storage).partition(":///")
+    if not separator:
+        return None if "://" in scheme else Path(scheme)
+    return Path(path.split("?")[0]) if scheme.startswith("sqlite") and path and not path.startswith("file:") else None
 
 
 def _write_at_once(engine: sqlalchemy.Engine) -> None:

@@ -26,8 +26,9 @@ from tuning.errors import StudyError
 from tuning.memory import n_bytes
 from tuning.objective import TrialResult, trial_settings
 from tuning.plan import Plan
+from tuning.pruning import round_pruner
 from tuning.report import study_page
-from tuning.search import Search, median_pruner, queue_first, quiet_optuna, run_trials, tpe_sampler
+from tuning.search import Search, queue_first, quiet_optuna, run_trials, tpe_sampler
 from tuning.space import SearchSpace
 from tuning.status import StudyStatus
 from tuning.storage import existing_study, open_study, storage_errors
@@ -132,6 +133,7 @@ def tune(
     metric: str = "log_loss",
     n_trials: int | None = 100,
     timeout: float | str | None = None,
+    pruner: str | None = "auto",
     storage: str | Path | BaseStorage | None = None,
     study_name: str = "intentree",
     n_workers: int = 1,
@@ -168,6 +170,9 @@ def tune(
         for last, which finishes a study that was broken off, or helps another process or host that is at it.
     timeout : float or str, optional
         Seconds, or "90m", "2h", from the call on, after which no trial begins; the first always does.
+    pruner : "auto" or None, default "auto"
+        "auto" gives up trials that fall behind: on the first fold by rounds, against the median of earlier trials; then after each fold,
+        against that median or, with five folds or more, against the best trial by Wilcoxon's test. None trains every trial to its end.
     storage : str, Path or optuna storage, optional
         ``"sqlite:///studies.db"``, ``"postgresql://user:password@host/database"`` or another database, or the path of a journal file. By
         default in memory.
@@ -210,6 +215,8 @@ def tune(
             raise ParameterError(f"{name} must be a whole number of at least {least}, not {value!r}")
     if isolate is False and n_workers > 1:
         raise ParameterError(f"n_workers={n_workers} are processes: leave isolate out, or use one worker")
+    if pruner not in ("auto", None):
+        raise ParameterError(f'pruner must be "auto" or None, not {pruner!r}')
     kept = None if memory is None else n_bytes(memory)
     if n_trials is None:
         existing_study(storage, study_name)  # before the data are looked at
@@ -232,7 +239,7 @@ def tune(
             study_name,
             greater_is_better=task.metric.greater_is_better,
             fingerprint=task.fingerprint(searched),
-            pruner=median_pruner(task.model.n_estimators),
+            pruner=round_pruner(task.model.n_estimators),
         )
         interrupted = False
         with storage_errors(storage):
@@ -257,7 +264,12 @@ def tune(
             if on_trial is not None:
                 on_trial(StudyStatus.of(record))
             interrupted = run_trials(
-                Search(Trials(record, searched, task.model, goal), storage, len(task.folds), deadline, after_trial),
+                Search(
+                    Trials(record, searched, task.model, goal, len(task.folds), pruner is not None),
+                    storage,
+                    deadline,
+                    after_trial,
+                ),
                 lambda: Plan.build(task, searched, n_workers=n_workers, memory=kept, progress=progress),
                 n_workers=n_workers,
                 isolate=isolate,

@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hybrid import HybridClassifier
 from tuning.objective import RESULT, SETTINGS, TrialResult
+from tuning.pruning import behind
 from tuning.space import SearchSpace
 
 logger = logging.getLogger(__name__)
@@ -46,13 +47,19 @@ class RunningTrial:
     trial : optuna.Trial
     settings : mapping
         As from ``SearchSpace.settings``.
+    n_folds : int
+    prunes : bool
+        Whether it may be pruned.
     pruned : bool
         Whether it fell so far behind that it was told to stop.
     """
 
     trial: Trial
     settings: Mapping[str, Any]
+    n_folds: int
+    prunes: bool = True
     pruned: bool = False
+    _values: list[float] = field(default_factory=list)
 
     @property
     def number(self) -> int:
@@ -63,7 +70,13 @@ class RunningTrial:
         """Note the metric after some rounds of the first fold, and whether the trial is pruned for it."""
         if not self.pruned:
             self.trial.report(value, rounds)
-            self.pruned = self.trial.should_prune()
+            self.pruned = self.prunes and self.trial.should_prune()
+
+    def fold_ended(self, value: float) -> None:
+        """Note the metric of a fold, and whether the trial is pruned for those that have ended."""
+        self._values.append(value)
+        if not self.pruned:
+            self.pruned = self.prunes and behind(self.trial.study, self._values, self.n_folds)
 
 
 @dataclass(eq=False)
@@ -77,12 +90,18 @@ class Trials:
     model : HybridClassifier
     goal : int
         How many trials the study is to have in the end, less those that died with their process and are tried again.
+    n_folds : int
+        Of a whole trial.
+    prunes : bool
+        Whether trials that fall behind are given up.
     """
 
     record: optuna.Study
     space: SearchSpace
     model: HybridClassifier
     goal: int
+    n_folds: int
+    prunes: bool = True
     _running: set[int] = field(default_factory=set)
     _ended: threading.Event = field(default_factory=threading.Event)
     _heart: threading.Thread | None = None
@@ -122,7 +141,7 @@ class Trials:
         self._running.add(trial._trial_id)  # Optuna's storages know trials by this id alone
         settings = self.space.settings(self.space.suggest(trial), self.model)
         trial.set_user_attr(SETTINGS, settings)
-        return RunningTrial(trial, settings)
+        return RunningTrial(trial, settings, self.n_folds, self.prunes)
 
     def end(self, running: RunningTrial, state: TrialState, result: TrialResult | None) -> None:
         """Tell how a trial ended; one that was taken for dead meanwhile stays what others made of it."""

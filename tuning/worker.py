@@ -1,7 +1,7 @@
 """A worker process: ``python -m tuning.worker FOLDER`` trains trials of the plan in the folder, as it is told on stdin.
 
 Messages are lines of JSON. In: ``{"train": trial, "settings": {...}}``, ``{"stop": trial}``, ``{"leave": true}``. Out: ``{"ready": true}``,
-``{"trial", "rounds", "value"}``, ``{"trial", "result"}`` and ``{"trial", "error", "message", "traceback"}``.
+``{"trial", "rounds", "value"}``, ``{"trial", "fold"}``, ``{"trial", "result"}`` and ``{"trial", "error", "message", "traceback"}``.
 """
 
 from __future__ import annotations
@@ -70,13 +70,20 @@ def work(plan: Plan, orders: Orders, answers: TextIO) -> None:
     def report(trial: int, rounds: int, value: float) -> None:
         say(trial=trial, rounds=rounds, value=value)
 
+    def fold_ended(trial: int, value: float) -> None:
+        say(trial=trial, fold=value)
+
     say(ready=True)
     while True:
         order = orders.trials.get()
         number = order["train"]
         try:
             result = train_trial(
-                plan, order["settings"], report=partial(report, number), stopped=partial(orders.stopped, number)
+                plan,
+                order["settings"],
+                report=partial(report, number),
+                fold_ended=partial(fold_ended, number),
+                stopped=partial(orders.stopped, number),
             )
         except Exception as error:
             said = f"{type(error).__name__}: {error}"

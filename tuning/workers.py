@@ -19,6 +19,7 @@ from typing import Any, Self
 from tuning.errors import StudyError, WorkerError
 
 _LEAVE_SECONDS = 5.0
+_STILLBORN = 3
 
 
 @dataclass(eq=False)
@@ -95,6 +96,7 @@ class Workers:
     _workers: list[WorkerProcess] = field(default_factory=list)
     _heard: queue.SimpleQueue[tuple[WorkerProcess, dict[str, Any] | None]] = field(default_factory=queue.SimpleQueue)
     _started: int = 0
+    _stillborn: int = 0
 
     def __enter__(self) -> Self:
         try:
@@ -120,18 +122,21 @@ class Workers:
         Raises
         ------
         StudyError
-            A worker died before it could train.
+            Several workers in a row died before they could train.
         """
         try:
             worker, message = self._heard.get(timeout=seconds)
         except queue.Empty:
             return None
         if message is None:
-            if not worker.ready:
-                raise StudyError(f"a worker process {worker.why_dead()}")
+            self._stillborn += not worker.ready
+            if self._stillborn >= _STILLBORN:
+                raise StudyError(
+                    f"{_STILLBORN} worker processes in a row died before they could train; the last {worker.why_dead()}"
+                )
         elif "ready" in message:
-            worker.ready = True
-        elif "rounds" not in message:
+            worker.ready, self._stillborn = True, 0
+        elif "result" in message or "error" in message:
             worker.trial = None
         return worker, message
 
