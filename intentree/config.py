@@ -93,7 +93,7 @@ KEYWORDS = {
     "model": Keywords(HybridClassifier, leave_out={"behavior", "encoder"}),
     "tune": Keywords(
         tune,
-        leave_out={"model", "examples", "y", "events", "groups", "progress"},
+        leave_out={"model", "examples", "y", "events", "groups", "progress", "on_trial"},
         spelled={
             "space": str | Mapping[str, Any],
             "cv": str,

@@ -104,9 +104,12 @@ n_jobs = 4                       # default: all cores""",
 #metric = "log_loss"
 #n_trials = 100                  # more trials of the study at each run
 timeout = "2h"                   # default: none
+#pruner = "auto"                 # false: no trial is given up
 storage = "sqlite:///study.db"   # kept, so that the study goes on; default: in memory
 #study_name = "intentree"
-#n_workers = 1                   # trials at a time
+#n_workers = 1                   # trials at a time, each in a process of its own
+isolate = true                   # such a process for one worker too; default: on a GPU
+memory = "4GB"                   # for binned matrices; default: by their size and the machine's
 time = "ts"                      # column for cv = "time"; default: the log's timestamp
 #random_state = 0
 space = { max_depth = { low = 3, high = 8 }, booster = ["xgboost"], subsample = 0.8, "use item text" = true }""",

@@ -7,11 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from tuning import StudyStatus
 
 Progress = Callable[[str, int, int], None]
 """Called with a step's name, what is done of it, and how much there is."""
@@ -26,6 +32,62 @@ def shown_progress() -> Iterator[Progress]:
     if not console.is_terminal:
         yield PlainLines(console.file.write)
         return
+    with _bars(console) as bars:
+        yield _OnBars(bars)
+
+
+class StudyProgress:
+    """How a search is shown: the steps before the first trial as ``shown_progress`` shows them, then the study's state.
+
+    On a terminal that is one line, which changes; elsewhere a line at most every five seconds, and the last one.
+
+    Parameters
+    ----------
+    console : rich.console.Console, default stderr's
+    clock : callable, default time.monotonic
+        Seconds.
+    """
+
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console or Console(stderr=True)
+        self._clock = clock
+        self._shown: Bars | Live | None = None
+        self._steps: Progress = PlainLines(self._console.file.write, clock)
+        self._printed, self._last = -EVERY_SECONDS, ""
+
+    def __enter__(self) -> StudyProgress:
+        if self._console.is_terminal:
+            self._shown = bars = _bars(self._console)
+            bars.start()
+            self._steps = _OnBars(bars)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown is not None:
+            self._shown.stop()
+        elif self._last:
+            self._console.file.write(self._last)
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        if step != "trials":  # of which `trial` tells more
+            self._steps(step, done, total)
+
+    def trial(self, status: StudyStatus) -> None:
+        """Show how the study stands."""
+        if self._shown is None:
+            self._last = f"{status}\n"
+            if self._clock() - self._printed >= EVERY_SECONDS:
+                self._console.file.write(self._last)
+                self._printed, self._last = self._clock(), ""
+            return
+        if isinstance(self._shown, Bars):
+            self._shown.stop()
+            self._shown = Live(console=self._console, transient=True)
+            self._shown.start()
+        self._shown.update(Text(str(status), no_wrap=True, overflow="ellipsis"))
+
+
+def _bars(console: Console) -> Bars:
     counts = "{task.completed:,.0f} of {task.total:,.0f}"
     columns = (
         TextColumn("{task.description}"),
@@ -34,8 +96,7 @@ def shown_progress() -> Iterator[Progress]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Bars(*columns, console=console) as bars:
-        yield _OnBars(bars)
+    return Bars(*columns, console=console)
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import inspect
+import io
 import os
 import re
 import signal
@@ -22,6 +23,7 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from rich.console import Console
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner, Result
 
@@ -31,9 +33,9 @@ from hybrid import EmbeddingStore, HybridClassifier, TextEncoder
 from intentree.cli import app
 from intentree.config import Examples, Output
 from intentree.errors import ConfigError
-from intentree.progress import PlainLines
+from intentree.progress import PlainLines, StudyProgress
 from intentree.toml_file import read_config
-from tuning import tune
+from tuning import StudyStatus, tune
 
 ROOT = Path(__file__).parents[1]
 START = datetime(2026, 1, 1)
@@ -313,6 +315,41 @@ def test_tune_resumes_prints_toml_that_fit_takes_and_saves_the_best(folder: Path
     assert saved.predict_proba(read(folder, "test")).shape == (300, 2)
 
 
+def test_a_study_is_resumed_helped_and_looked_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "study.toml").write_text(STUDY.replace("n_trials = 2", 'n_trials = 3\ntimeout = "0.001s"'))
+    assert "no study 'small' in" in intentree("tune", "--worker").stderr
+    ran("tune")
+    assert ran("tune", "--status").startswith("study 'small': 1 of 3 trials, best log_loss 0.")
+    (folder / "study.toml").write_text(STUDY)
+    assert "did you mean 'small'" in intentree("tune", "--resume", "smal").stderr
+    assert "3 of 3 trials finished" in ran("tune", "--resume", "small")
+    assert ran("tune", "--status").startswith("study 'small': 3 of 3 trials, best log_loss 0.")
+    assert "3 of 3 trials finished" in ran("tune", "--resume", "small")
+    assert "the study 'small' has all its trials" in ran("tune", "--worker")
+
+
+@pytest.mark.parametrize(
+    ("options", "old", "new", "named"),
+    [
+        (["--worker", "--status"], "", "", "--worker and --status are different things to do"),
+        (["--status"], 'storage = "sqlite:///study.db"', "", "--status needs a study that is kept: set [tune] storage"),
+        (["--resume", "small"], 'storage = "sqlite:///study.db"', "", "--resume needs a study that is kept"),
+        (["--status"], "", "", "no study 'small' in"),
+        (["--dashboard"], "", "", "pip install 'intentree[dashboard]'"),
+    ],
+)
+def test_what_tune_cannot_do_is_said_in_one_line(
+    folder: Path, options: list[str], old: str, new: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
+    (folder / "study.toml").write_text(STUDY.replace(old, new))
+    result = intentree("tune", folder / "study.toml", *options)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert named in line
+
+
 @needs_minilm
 def test_encode_fills_the_store_once_and_fit_reads_it(folder: Path) -> None:
     declared = STUDY.replace("[model]", '[encoder]\nstore = "vectors"\n\n[model]\ntext = { query = "query" }')
@@ -475,6 +512,34 @@ def test_help_imports_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT)
 
 
+def standing(finished: int, pruned: int = 0) -> StudyStatus:
+    left = 100 - finished - pruned
+    return StudyStatus("s", "log_loss", finished, pruned, 0, 0, 0, (), left, (3, 0.25) if finished else None, 2.0)
+
+
+def test_a_study_is_one_line_that_changes_on_a_terminal() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, _environ={"TERM": "xterm"})
+    with StudyProgress(console) as progress:
+        progress("encode query", 5, 5)
+        for finished in range(3):
+            progress.trial(standing(finished, pruned=1))
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
+    assert "encode query" in shown
+    assert "3 of 100 trials, best log_loss 0.25000 (trial 3), 1 pruned, 2 a minute, 48 min left" in shown
+    assert shown.count("\n") <= 2  # the line is written over, not below
+
+
+def test_a_study_is_lines_elsewhere() -> None:
+    console, now = Console(file=io.StringIO()), 0.0
+    with StudyProgress(console, lambda: now) as progress:
+        for finished in range(20):
+            now = finished / 2
+            progress.trial(standing(finished))
+            progress("trials", finished, 100)
+    lines = console.file.getvalue().splitlines()
+    assert [line.split(",")[0] for line in lines] == [f"{n} of 100 trials" for n in (0, 10, 19)]
+
+
 def test_progress_is_at_most_a_line_in_five_seconds() -> None:
     lines: list[str] = []
     now = 0.0
@@ -506,7 +571,7 @@ FROM_ELSEWHERE = {
     "encoder": {"device"},
     "finetune": {"encoder", "progress"},
     "model": {"behavior", "encoder"},
-    "tune": {"model", "examples", "y", "events", "groups", "progress"},
+    "tune": {"model", "examples", "y", "events", "groups", "progress", "on_trial"},
     "score": {"artifact", "device", "encoder", "progress"},
     "report": {"self", "X", "y", "baselines", "progress"},
 }

@@ -90,7 +90,8 @@ def test_the_first_trials_are_the_models_own_and_two_known_good_ones() -> None:
 def test_a_parameter_is_asked_only_where_it_means_something() -> None:
     space = {"lightgbm num_leaves": (4, 30), "xgboost gamma": (0.0, 2.0), "weight attributes": [0.1, 1.0]}
     model = with_head(n_estimators=3, booster="lightgbm")
-    study = tuned(model, events=EVENTS, space=space | {"max_depth": 2, "use user behaviour": False}, n_trials=14)
+    fixed = {"max_depth": 2, "use user behaviour": False}
+    study = tuned(model, events=EVENTS, space=space | fixed, n_trials=14, pruner=None)
     trials = study.trials
     xgboost, head = trials["booster"] == "xgboost", trials["use text head"]
     assert trials.filter(xgboost)["lightgbm num_leaves"].is_null().all()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -192,24 +193,73 @@ def without_variant(column: str) -> str:
 
 
 @dataclass(frozen=True)
-class KnownBehavior:
-    """What tells the columns of behaviour with other options without its log.
+class BehaviorSlot:
+    """The columns of one family for one key, in each variant.
 
     Parameters
     ----------
-    kinds : sequence of str
-        The kinds of event that the log has.
-    zone : bool
-        Whether its times have a zone.
+    family : str
+    variants : mapping from name to list of (column, windows)
+        Columns as a plan's matrix names them, and the windows that each needs.
     """
 
-    kinds: Sequence[str]
-    zone: bool
+    family: str
+    variants: Mapping[str, Sequence[tuple[str, Sequence[str]]]]
 
-    def names(self, behavior: BehaviorFeatures, options: Options) -> list[str]:
-        """Columns of a trial's behaviour, in the order of its model, as a plan's matrix names them."""
-        bound = with_options(behavior, options).bind(self.kinds, self.zone)
-        return [in_variant(column.name, variant(options, column.family)) for column in bound.columns()]
+
+@dataclass(frozen=True)
+class BehaviorColumns:
+    """Which columns of a plan's matrix a trial's behaviour has; plain values, so that processes without the log can tell too.
+
+    Parameters
+    ----------
+    slots : sequence of BehaviorSlot
+        In the order of the columns.
+    """
+
+    slots: Sequence[BehaviorSlot]
+
+    @classmethod
+    def of(cls, behavior: BehaviorFeatures, fitted: BehaviorFeatures, known: Iterable[str]) -> BehaviorColumns:
+        """The columns of a declaration and of its known variants; ``fitted`` knows the kinds of event in the log."""
+
+        def plan(options: Options) -> list[tuple[str, list[str]]]:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of events that never occur, which fitting has warned of
+                bound = with_options(behavior, options).bind(fitted.events_, fitted.has_zone_)
+            return [(family.name, family.columns(key)) for key, family in bound.plan()]
+
+        windows = [Window.of(window).name for window in behavior.windows]
+        made: list[dict[str, list[tuple[str, list[str]]]]] = [{} for _ in plan({})]
+        for name in ("", *known):
+            options = _options_of_variant(name)
+            less = {
+                w: plan({**options, "windows": [o for o in windows if o != w]}) for w in windows if len(windows) > 1
+            }
+            for place, (family, columns) in enumerate(plan(options)):
+                if name and not name.startswith(f"{family} "):
+                    continue
+                needs = [[w for w, others in less.items() if column not in others[place][1]] for column in columns]
+                made[place][name] = [(in_variant(c, name), needed) for c, needed in zip(columns, needs, strict=True)]
+        return cls([BehaviorSlot(family, slot) for (family, _), slot in zip(plan({}), made, strict=True)])
+
+    def names(self, options: Options) -> list[str]:
+        """Columns of a trial's behaviour, in the order of its model, as the plan's matrix names them."""
+        kept = options.get("windows")
+        return [
+            column
+            for slot in self.slots
+            for column, needed in slot.variants[variant(options, slot.family)]
+            if kept is None or set(needed) <= set(kept)
+        ]
+
+
+def _options_of_variant(name: str) -> dict[str, Any]:
+    """What ``variant`` made a name of."""
+    family, _, options = name.partition(" ")
+    own = json.loads(options) if name else {}
+    strength = {PRIOR_STRENGTH: own.pop(PRIOR_STRENGTH)} if PRIOR_STRENGTH in own else {}
+    return {**strength, **({family: own} if own else {})}
 
 
 def window_switches(space: Mapping[str, Any]) -> list[str]:

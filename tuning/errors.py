@@ -13,3 +13,7 @@ class FoldError(ValueError):
 
 class StudyError(RuntimeError):
     """A study that cannot be opened, belongs to other data, or has no finished trial."""
+
+
+class WorkerError(RuntimeError):
+    """What ended a trial in a worker process: an error there, or the end of the process."""

@@ -1,28 +1,26 @@
-"""One trial: settings from the space, a training on each fold, and the mean of their scores."""
+"""One trial: a training on each fold with the trial's settings, followed round by round, and what is recorded of it."""
 
 from __future__ import annotations
 
-import dataclasses
-import logging
-import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import optuna
-from optuna.trial import FrozenTrial, Trial
+from optuna.trial import FrozenTrial
 
 from hybrid.boosters import OnRound
 from tuning.plan import FoldScore, Plan
-from tuning.space import SearchSpace
-
-logger = logging.getLogger(__name__)
 
 SETTINGS, RESULT = "settings", "result"
 
-REPORT_EVERY = 10
-"""Rounds between two reports: a database would write a row and the pruner read all trials for each."""
+REPORT_EVERY, CLOSE_ROUNDS = 10, 100
+"""Rounds between two reports up to twice ``CLOSE_ROUNDS``; at each doubling from there on twice as many. A database writes a row and the
+pruner reads all trials for each, and late rounds tell little that is new."""
+
+Report = Callable[[int, float], None]
+"""Called with a number of rounds of the first fold and the metric after them."""
 
 
 @dataclass(frozen=True)
@@ -41,79 +39,73 @@ class TrialResult:
             **trial.user_attrs.get(RESULT, {"values": [], "rounds": [], "bin_seconds": 0.0, "train_seconds": 0.0})
         )
 
+    @property
+    def value(self) -> float:
+        """The mean over the folds of the metric at the best round."""
+        return float(np.mean(self.values))
 
-class Objective:
-    """What Optuna minimizes or maximizes.
+
+class _Stopped(Exception):  # noqa: N818 - no error: how a booster's callback ends a training
+    pass
+
+
+def train_trial(
+    plan: Plan,
+    settings: Mapping[str, Any],
+    *,
+    report: Report,
+    fold_ended: Callable[[float], None],
+    stopped: Callable[[], bool],
+) -> TrialResult:
+    """Train on one fold after the other.
 
     Parameters
     ----------
     plan : Plan
-    space : SearchSpace
+    settings : mapping
+        As from ``SearchSpace.settings``.
+    report : callable (rounds, value)
+        Told of some rounds of the first fold, the same ones in every trial, by which trials are pruned.
+    fold_ended : callable (value)
+        Told of each fold but the last.
+    stopped : callable
+        Asked after every round whether to stop.
 
-    Attributes
-    ----------
-    interrupted : threading.Event
-        When set, trainings of all workers stop at their next round.
-    first_error : Exception or None
-        The first that made a trial fail.
+    Returns
+    -------
+    TrialResult
+        Of fewer folds than the plan has where the trial was stopped.
     """
+    scores: list[FoldScore] = []
+    bin_seconds = train_seconds = 0.0
 
-    def __init__(self, plan: Plan, space: SearchSpace) -> None:
-        self.plan = plan
-        self.space = space
-        self.interrupted = threading.Event()
-        self.first_error: Exception | None = None
-        self._logged: set[str] = set()
-
-    def __call__(self, trial: Trial) -> float:
-        """The mean over the folds of the metric at the best round."""
-        try:
-            return self._score(trial)
-        except optuna.TrialPruned:
-            raise
-        except KeyboardInterrupt:
-            self.interrupted.set()
-            raise
-        except Exception as error:
-            self.first_error = self.first_error or error
-            message = f"{type(error).__name__}: {error}"
-            if message not in self._logged:
-                self._logged.add(message)
-                logger.warning("trial %d failed, the study goes on: %s", trial.number, message)
-            raise
-
-    def _score(self, trial: Trial) -> float:
-        settings = self.space.settings(self.space.suggest(trial), self.plan.task.model)
-        trial.set_user_attr(SETTINGS, settings)
-        scores: list[FoldScore] = []
-        spent = {"bin_seconds": 0.0, "train_seconds": 0.0}
-        try:
-            for i in range(len(self.plan.task.folds)):
-                started = time.perf_counter()
-                scores.append(self.plan.train(i, settings, self._watch(trial if i == 0 else None)))
-                spent["bin_seconds"] += scores[-1].bin_seconds
-                spent["train_seconds"] += scores[-1].train_seconds
-        except optuna.TrialPruned:
-            spent["train_seconds"] += time.perf_counter() - started
-            raise
-        finally:
-            if not self.interrupted.is_set():
-                result = TrialResult([s.value for s in scores], [s.rounds for s in scores], **spent)
-                trial.set_user_attr(RESULT, dataclasses.asdict(result))
-        return float(np.mean([score.value for score in scores]))
-
-    def _watch(self, pruned: Trial | None) -> OnRound:
-        """Called after each round: stops an interrupted study, and reports a trial that may be pruned."""
-
+    def follow(fold: int) -> OnRound:
         def on_round(round_: int, value: float) -> None:
-            if self.interrupted.is_set():
-                raise KeyboardInterrupt
-            if pruned is not None and (round_ + 1) % REPORT_EVERY == 0:
-                pruned.report(value, round_ + 1)
-                if pruned.should_prune():
-                    raise optuna.TrialPruned
+            if fold == 0 and _reported(round_ + 1):
+                report(round_ + 1, value)
+            if stopped():
+                raise _Stopped
 
         return on_round
+
+    for fold in range(len(plan.task.folds)):
+        started = time.perf_counter()
+        try:
+            scores.append(plan.train(fold, settings, follow(fold)))
+        except _Stopped:
+            train_seconds += time.perf_counter() - started
+            break
+        bin_seconds += scores[-1].bin_seconds
+        train_seconds += scores[-1].train_seconds
+        if len(scores) < len(plan.task.folds):
+            fold_ended(scores[-1].value)
+            if stopped():
+                break
+    return TrialResult([s.value for s in scores], [s.rounds for s in scores], bin_seconds, train_seconds)
+
+
+def _reported(rounds: int) -> bool:
+    return rounds % (REPORT_EVERY << max(rounds // CLOSE_ROUNDS, 1).bit_length() - 1) == 0
 
 
 def trial_settings(trial: FrozenTrial) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import joblib
@@ -23,12 +23,15 @@ from hybrid.head.choice import with_head
 from hybrid.head.folds import head_folds
 from hybrid.labels import row_weights
 from hybrid.matrix import TEXT_HEAD
-from tuning.behavior_options import KnownBehavior, in_variant, is_variant, variants, without_variant
-from tuning.binned import BYTES_PER_VALUE, BinnedStore, Pair
+from tuning.behavior_options import BehaviorColumns, in_variant, is_variant, variants, without_variant
+from tuning.binned import BYTES_PER_VALUE, BinnedStore, Pair, budget
+from tuning.distributions import choices_of
 from tuning.folds import Fold
 from tuning.space import SearchSpace
 from tuning.task import Task, unfitted_copy
 
+DECLARED = "declared"
+"""The model's own way to weigh classes."""
 _TREE_FIELDS = {item.name for item in dataclasses.fields(TreeParameters)}
 
 
@@ -63,28 +66,42 @@ class Plan:
     encoded : EncodedTexts
     coordinates : Coordinates
         Of the matrix: the most of the space.
-    behavior : KnownBehavior or None
-        What tells the columns of behaviour with other options.
+    behavior : BehaviorColumns or None
+        Which columns behaviour has with which options.
+    weights : mapping from name to numpy.ndarray or None
+        Weights of all rows, for each way to weigh classes that a trial may have.
     n_jobs : int
         Threads of one training.
     seconds : float
         What building took.
     binned : BinnedStore
+    heads : dict from (fold, weights) to FoldHead
+    share_head : callable (name, train), optional
+        Trains the head of a fold, or gives the one that another process trained.
     """
 
     task: Task
     matrix: FeatureMatrix
     encoded: EncodedTexts
     coordinates: Coordinates
-    behavior: KnownBehavior | None
+    behavior: BehaviorColumns | None
+    weights: Mapping[str, np.ndarray | None]
     n_jobs: int
     seconds: float
-    binned: BinnedStore = field(default_factory=BinnedStore)
+    binned: BinnedStore
     heads: dict[tuple[int, str], FoldHead] = field(default_factory=dict)
-    training_head: threading.Lock = field(default_factory=threading.Lock)
+    share_head: Callable[[str, Callable[[], FoldHead]], FoldHead] | None = None
 
     @classmethod
-    def build(cls, task: Task, space: SearchSpace, *, n_workers: int = 1, progress: Progress | None = None) -> Plan:
+    def build(
+        cls,
+        task: Task,
+        space: SearchSpace,
+        *,
+        n_workers: int = 1,
+        memory: int | None = None,
+        progress: Progress | None = None,
+    ) -> Plan:
         """Embed, compute behaviour and join: once for all folds and trials.
 
         One matrix serves every fold without leaking: as-of features read strictly earlier events only, and all else that the builder
@@ -99,20 +116,33 @@ class Plan:
         builder = widest.builder()
         encoded = builder.encode(task.examples, progress)
         parts = [builder.fit(task.examples, encoded, task.events)]
-        behavior = builder.evidence.behavior
-        for name, family in variants(space, task.model.behavior):
+        declared, behavior, others = (
+            task.model.behavior,
+            builder.evidence.behavior,
+            dict(variants(space, task.model.behavior)),
+        )
+        for name, family in others.items():
             assert behavior is not None
             other = behavior_matrix(behavior.described_by([family]), task.examples, None)
             columns = (dataclasses.replace(column, name=in_variant(column.name, name)) for column in other.columns)
             parts.append(FeatureMatrix(other.values, tuple(columns)))
+        balances = (
+            {repr(choice): choice for choice in choices_of(space["class_weight"])} if "class_weight" in space else {}
+        )
+        matrix = FeatureMatrix.join(parts) if len(parts) > 1 else parts[0]
         return cls(
             task=task,
-            matrix=FeatureMatrix.join(parts) if len(parts) > 1 else parts[0],
+            matrix=matrix,
             encoded=encoded,
             coordinates=widest.channels().coordinates,
-            behavior=None if behavior is None else KnownBehavior(behavior.events_, behavior.has_zone_),
+            behavior=None if declared is None or behavior is None else BehaviorColumns.of(declared, behavior, others),
+            weights={
+                name: row_weights(task.codes, task.classes, choice, None)
+                for name, choice in {DECLARED: task.model.class_weight, **balances}.items()
+            },
             n_jobs=max(1, (task.model.n_jobs or joblib.cpu_count()) // n_workers),
             seconds=time.perf_counter() - started,
+            binned=BinnedStore(budget(memory, matrix, n_workers)),
         )
 
     def columns(self, settings: Mapping[str, Any]) -> np.ndarray:
@@ -131,11 +161,10 @@ class Plan:
         off = set(settings["without"])
         names = [column.name for column in self.matrix.columns]
         if self.behavior is not None:
-            assert model.behavior is not None
-            own = self.behavior.names(model.behavior, {})
+            own = self.behavior.names({})
             first = names.index(own[0])
             names[first:] = [
-                *self.behavior.names(model.behavior, settings.get("behavior", {})),
+                *self.behavior.names(settings.get("behavior", {})),
                 *(name for name in names[first + len(own) :] if not is_variant(name)),
             ]
         places = {column.name: i for i, column in enumerate(self.matrix.columns)}
@@ -154,8 +183,7 @@ class Plan:
 
     def weight(self, settings: Mapping[str, Any]) -> np.ndarray | None:
         """The weight of every row."""
-        chosen = settings.get("class_weight", self.task.model.class_weight)
-        return row_weights(self.task.codes, self.task.classes, chosen, None)
+        return self.weights[_balance(settings)]
 
     def train(self, fold_number: int, settings: Mapping[str, Any], on_round: OnRound) -> FoldScore:
         """Train on one fold with a trial's settings, stopping early on the study's metric.
@@ -204,7 +232,7 @@ class Plan:
         fold = self.task.folds[fold_number]
         mode = None if TEXT_HEAD in settings["without"] else settings.get("head")
         weights = settings.get("feature_weights", self.task.model.feature_weights)
-        balance = settings.get("class_weight", self.task.model.class_weight)
+        balance = _balance(settings)
 
         def make() -> Pair:
             booster, codes = booster_class(name), self.task.codes
@@ -224,16 +252,17 @@ class Plan:
             return train, booster.bin(parts[1], codes[fold.valid], reference=train, **how)
 
         size = (len(fold.train) + len(fold.valid)) * len(columns) * BYTES_PER_VALUE[name]
-        key = (fold_number, name, max_bin, columns.tobytes(), mode, repr(weights), repr(balance))
+        key = (fold_number, name, max_bin, columns.tobytes(), mode, repr(weights), balance)
         return self.binned.get(key, make, size)
 
     def head(self, fold_number: int, settings: Mapping[str, Any]) -> FoldHead:
         """The head of a fold, trained when a trial first asks for it."""
-        key = (fold_number, repr(settings.get("class_weight", self.task.model.class_weight)))
-        with self.training_head:
-            if key not in self.heads:
-                self.heads[key] = self._train_head(self.task.folds[fold_number], self.weight(settings))
-            return self.heads[key]
+        key = (fold_number, _balance(settings))
+        if key not in self.heads:
+            train = partial(self._train_head, self.task.folds[fold_number], self.weight(settings))
+            name = f"{fold_number}_{list(self.weights).index(key[1])}"
+            self.heads[key] = train() if self.share_head is None else self.share_head(name, train)
+        return self.heads[key]
 
     def _train_head(self, fold: Fold, weight: np.ndarray | None) -> FoldHead:
         task, declared = self.task, self.task.model.channels().head
@@ -250,3 +279,8 @@ class Plan:
             random_state=random_state,
         )
         return FoldHead(fit.head, fit.logits, fit.head.logits(self.encoded.rows(fold.valid)))
+
+
+def _balance(settings: Mapping[str, Any]) -> str:
+    """How a trial weighs classes, by its name in ``Plan.weights``."""
+    return repr(settings["class_weight"]) if "class_weight" in settings else DECLARED

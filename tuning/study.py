@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -25,13 +25,17 @@ from tuning.behavior_options import WINDOW, as_parameters
 from tuning.distributions import SWITCH
 from tuning.errors import StudyError
 from tuning.honest import HoldoutScore, holdout_score
+from tuning.memory import n_bytes
 from tuning.objective import TrialResult, trial_settings
 from tuning.plan import Plan
+from tuning.pruning import round_pruner
 from tuning.report import study_page
-from tuning.search import median_pruner, n_finished, quiet_optuna, search
+from tuning.search import Search, queue_first, quiet_optuna, run_trials, tpe_sampler
 from tuning.space import SearchSpace
-from tuning.storage import open_study, storage_errors
+from tuning.status import StudyStatus
+from tuning.storage import existing_study, open_study, storage_errors
 from tuning.task import Task, unfitted_copy
+from tuning.trials import GOAL, Trials, Worker, n_counted, n_finished, n_running, put_back_lost
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -142,11 +146,14 @@ def tune(
     cv: str | Sequence[Any] = "time",
     folds: int = 3,
     metric: str = "log_loss",
-    n_trials: int = 100,
+    n_trials: int | None = 100,
     timeout: float | str | None = None,
+    pruner: str | None = "auto",
     storage: str | Path | BaseStorage | None = None,
     study_name: str = "intentree",
     n_workers: int = 1,
+    isolate: bool | None = None,
+    memory: int | str | None = None,
     groups: Any = None,
     time: str | None = None,
     gap: str | None = None,
@@ -154,6 +161,7 @@ def tune(
     holdout: float = 0.0,
     random_state: int = 0,
     progress: Progress | None = None,
+    on_trial: Callable[[StudyStatus], None] | None = None,
 ) -> Study:
     """Search for better settings of a model.
 
@@ -176,16 +184,27 @@ def tune(
         Unless ``cv`` is a list.
     metric : str, default "log_loss"
         By scikit-learn's name; also what early stopping watches.
-    n_trials : int, default 100
-        Trials to run now, in addition to those that the study has; 0 opens the study as it is.
+    n_trials : int or None, default 100
+        Trials that the study is to have in addition to those that it has; 0 opens it as it is. None: what it lacks of those that were asked
+        for last, which finishes a study that was broken off, or helps another process or host that is at it.
     timeout : float or str, optional
         Seconds, or "90m", "2h", from the call on, after which no trial begins; the first always does.
+    pruner : "auto" or None, default "auto"
+        "auto" gives up trials that fall behind: on the first fold by rounds, against the median of earlier trials; then after each fold,
+        against that median or, with five folds or more, against the best trial by Wilcoxon's test. None trains every trial to its end.
     storage : str, Path or optuna storage, optional
-        ``"sqlite:///studies.db"`` or another database, or the path of a journal file. By default in memory.
+        ``"sqlite:///studies.db"``, ``"postgresql://user:password@host/database"`` or another database, or the path of a journal file. By
+        default in memory.
     study_name : str, default "intentree"
         A study of this name in the storage goes on, if it was made with the same data, folds, metric and space.
     n_workers : int, default 1
-        Trials at a time, in threads: boosters compute outside the interpreter's lock. The cores are divided among them.
+        Trials at a time, each in a process of its own. The cores are divided among them, GPUs are taken in turn.
+    isolate : bool, optional
+        Train in a worker process even with one worker, so that a crash or a lack of memory ends one trial and not the study. By default
+        with several workers, and on a GPU.
+    memory : int or str, optional
+        Bytes, or "4GB", that the workers together keep binned matrices in. By default eight times the joined matrix, or a quarter of what
+        the machine has free where that is less.
     groups : str or array-like of shape (n_rows,), optional
         For ``cv="group"`` and "group_time": a column, or a value a row. By default the user of the behaviour's log.
     time : str, optional
@@ -200,6 +219,8 @@ def tune(
     random_state : int, default 0
         Of folds and search; with one worker the same trials come out.
     progress : callable (step, done, total), optional
+    on_trial : callable (StudyStatus), optional
+        Told how the study stands, before the first trial and after each.
 
     Returns
     -------
@@ -214,8 +235,17 @@ def tune(
     """
     deadline = monotonic() + _seconds(timeout)
     for name, value, least in (("n_trials", n_trials, 0), ("n_workers", n_workers, 1)):
+        if name == "n_trials" and value is None:
+            continue
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ParameterError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    if isolate is False and n_workers > 1:
+        raise ParameterError(f"n_workers={n_workers} are processes: leave isolate out, or use one worker")
+    if pruner not in ("auto", None):
+        raise ParameterError(f'pruner must be "auto" or None, not {pruner!r}')
+    kept = None if memory is None else n_bytes(memory)
+    if n_trials is None:
+        existing_study(storage, study_name)  # before the data are looked at
     task = Task.check(
         model,
         examples,
@@ -238,22 +268,41 @@ def tune(
             study_name,
             greater_is_better=task.metric.greater_is_better,
             fingerprint=task.fingerprint(searched),
-            pruner=median_pruner(task.model.n_estimators),
+            pruner=round_pruner(task.model.n_estimators),
         )
         interrupted = False
-        if n_trials:
-            plan = Plan.build(task, searched, n_workers=n_workers, progress=progress)
-            with storage_errors(storage):
-                interrupted = search(
-                    record,
-                    plan,
-                    searched,
-                    n_trials=n_trials,
-                    deadline=deadline,
-                    n_workers=n_workers,
-                    random_state=random_state,
-                    progress=progress,
-                )
+        with storage_errors(storage):
+            if n_trials != 0:
+                put_back_lost(record)
+            had = n_counted(record) + n_running(record)
+            goal = record.user_attrs.get(GOAL, 0) if n_trials is None else had + n_trials
+            if had < goal:
+                record.set_user_attr(GOAL, goal)
+                # A study that goes on must not draw its first trials again, and no two processes the same ones.
+                seed = random_state + len(record.get_trials(deepcopy=False)) if n_trials else Worker.here().seed
+                record.sampler = tpe_sampler(seed)
+                queue_first(record, searched, task.model, goal - had)
+        if had < goal:
+
+            def after_trial(n_ended: int) -> None:
+                if progress is not None:
+                    progress("trials", n_ended, goal - had)
+                if on_trial is not None:
+                    on_trial(StudyStatus.of(record))
+
+            if on_trial is not None:
+                on_trial(StudyStatus.of(record))
+            interrupted = run_trials(
+                Search(
+                    Trials(record, searched, task.model, goal, len(task.folds), pruner is not None),
+                    storage,
+                    deadline,
+                    after_trial,
+                ),
+                lambda: Plan.build(task, searched, n_workers=n_workers, memory=kept, progress=progress),
+                n_workers=n_workers,
+                isolate=isolate,
+            )
     if not n_finished(record):
         raise StudyError(f"the study {study_name!r} has no finished trial")
     return Study(record, task, searched, interrupted)

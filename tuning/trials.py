@@ -1,0 +1,308 @@
+"""The trials of a study as one process runs them: begun, followed, ended; and those whose process died, put back into the queue."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import socket
+import threading
+import warnings
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import optuna
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from hybrid import HybridClassifier
+from tuning.objective import RESULT, SETTINGS, TrialResult
+from tuning.pruning import behind
+from tuning.space import SearchSpace
+
+logger = logging.getLogger(__name__)
+
+WORKER, RETRY_OF, GOAL = "worker", "retry of", "trials to reach"
+RETRIES = 1
+"""How often the settings of a trial whose process died are tried again."""
+
+UNSIGNED_SECONDS = 60
+"""A trial from the queue is signed when it has been handed out; one that is not by then belongs to a process that died in between."""
+
+HEARTBEAT_SECONDS, SILENT_SECONDS = 20, 90
+"""A running trial is signed so often, and taken for dead after so long without, where the storage is a database."""
+
+
+@dataclass(eq=False)
+class RunningTrial:
+    """A trial in progress, as the process that asked for it knows it.
+
+    Parameters
+    ----------
+    trial : optuna.Trial
+    settings : mapping
+        As from ``SearchSpace.settings``.
+    n_folds : int
+    prunes : bool
+        Whether it may be pruned.
+    pruned : bool
+        Whether it fell so far behind that it was told to stop.
+    """
+
+    trial: Trial
+    settings: Mapping[str, Any]
+    n_folds: int
+    prunes: bool = True
+    pruned: bool = False
+    _values: list[float] = field(default_factory=list)
+
+    @property
+    def number(self) -> int:
+        """Its number in the study."""
+        return self.trial.number
+
+    def report(self, rounds: int, value: float) -> None:
+        """Note the metric after some rounds of the first fold, and whether the trial is pruned for it."""
+        if not self.pruned:
+            self.trial.report(value, rounds)
+            self.pruned = self.prunes and self.trial.should_prune()
+
+    def fold_ended(self, value: float) -> None:
+        """Note the metric of a fold, and whether the trial is pruned for those that have ended."""
+        self._values.append(value)
+        if not self.pruned:
+            self.pruned = self.prunes and behind(self.trial.study, self._values, self.n_folds)
+
+
+@dataclass(eq=False)
+class Trials:
+    """Asks for trials until the study has as many as it should have; as a context it signs those that run.
+
+    Parameters
+    ----------
+    record : optuna.Study
+    space : SearchSpace
+    model : HybridClassifier
+    goal : int
+        How many trials the study is to have in the end, less those that died with their process and are tried again.
+    n_folds : int
+        Of a whole trial.
+    prunes : bool
+        Whether trials that fall behind are given up.
+    """
+
+    record: optuna.Study
+    space: SearchSpace
+    model: HybridClassifier
+    goal: int
+    n_folds: int
+    prunes: bool = True
+    _running: set[int] = field(default_factory=set)
+    _ended: threading.Event = field(default_factory=threading.Event)
+    _heart: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        interval = heartbeat_interval(self.record)
+        if interval is not None:
+            self._heart = threading.Thread(target=self._beat, args=(interval,), daemon=True)
+            self._heart.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        if self._heart is not None:
+            self._heart.join()
+
+    def begin(self, slot: int) -> RunningTrial | None:
+        """The next trial, from the queue or from the sampler; None when the study has, or will have, as many as it should.
+
+        Parameters
+        ----------
+        slot : int
+            Which worker of this process will train it, from 0.
+        """
+        put_back_lost(self.record)
+        if n_counted(self.record) + n_running(self.record) >= self.goal:
+            return None
+        signed = dataclasses.asdict(Worker.here(slot))
+        if not _count(self.record, TrialState.WAITING):
+            # Made and signed in one write: no process can die between the two.
+            self.record.enqueue_trial({}, user_attrs={WORKER: signed})
+        trial = ask(self.record)
+        if trial.user_attrs.get(WORKER) != signed:
+            trial.set_user_attr(WORKER, signed)
+        self._running.add(trial._trial_id)  # Optuna's storages know trials by this id alone
+        settings = self.space.settings(self.space.suggest(trial), self.model)
+        trial.set_user_attr(SETTINGS, settings)
+        return RunningTrial(trial, settings, self.n_folds, self.prunes)
+
+    def end(self, running: RunningTrial, state: TrialState, result: TrialResult | None) -> None:
+        """Tell how a trial ended; one that was taken for dead meanwhile stays what others made of it."""
+        self._running.discard(running.trial._trial_id)
+        try:
+            if result is not None:
+                running.trial.set_user_attr(RESULT, dataclasses.asdict(result))
+            value = result.value if result is not None and state == TrialState.COMPLETE else None
+            self.record.tell(running.trial, value, state)
+        except (UpdateFinishedTrialError, ValueError):
+            if self._state(running) == TrialState.RUNNING:
+                raise
+            logger.warning(
+                "trial %d had been given up as dead, and was put back: its end is not counted", running.number
+            )
+
+    def lose(self, running: RunningTrial) -> bool:
+        """A trial whose worker died: it failed, and its settings go back into the queue, unless they have been there before.
+
+        Returns
+        -------
+        bool
+            Whether they will be tried again.
+        """
+        self.end(running, TrialState.FAIL, None)
+        return put_back(self.record, self.record.get_trials(deepcopy=False)[running.number])
+
+    def _state(self, running: RunningTrial) -> TrialState:
+        return self.record.get_trials(deepcopy=False)[running.number].state
+
+    def _beat(self, interval: int) -> None:
+        while not self._ended.wait(interval / 2):
+            for trial_id in list(self._running):
+                try:
+                    self.record._storage.record_heartbeat(trial_id)  # type: ignore[attr-defined]  # of storages that have an interval
+                except Exception:  # a database that is away for a moment: the next beat may reach it
+                    logger.debug("no heartbeat for trial id %d", trial_id, exc_info=True)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Who runs a trial.
+
+    Parameters
+    ----------
+    host : str
+    pid : int
+        The process that asked for the trial.
+    born : str
+        When that process began, as the system counts it, since numbers of processes are used again; empty where it does not say.
+    slot : int
+        Which of the process's workers, from 0.
+    """
+
+    host: str
+    pid: int
+    born: str
+    slot: int
+
+    @classmethod
+    def here(cls, slot: int = 0) -> Worker:
+        """A worker of this process."""
+        return cls(socket.gethostname(), os.getpid(), _born(os.getpid()), slot)
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> Worker | None:
+        """Who ran a trial; None where it was never said."""
+        signed = trial.user_attrs.get(WORKER)
+        return None if signed is None else cls(**signed)
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.pid} worker {self.slot + 1}"
+
+    @property
+    def seed(self) -> int:
+        """A seed for what two processes must not draw alike."""
+        return zlib.crc32(repr(self).encode())
+
+    @property
+    def dead(self) -> bool:
+        """Whether it ran on this host and its process is gone; of other hosts heartbeats tell."""
+        if self.host != socket.gethostname() or os.name != "posix":
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return bool(self.born) and _born(self.pid) != self.born
+
+
+def ask(record: optuna.Study) -> Trial:
+    """The next trial of the queue, or a new one."""
+    with warnings.catch_warnings():
+        # Optuna 5 warns that heartbeats belong to Study.optimize, which signs its trials itself.
+        warnings.simplefilter("ignore")
+        return record.ask()
+
+
+def put_back_lost(record: optuna.Study) -> None:
+    """Fail the running trials whose process died, and put their settings back into the queue.
+
+    Processes of this host are looked for; of other hosts the heartbeat tells, which databases have and journal files have not.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        optuna.storages.fail_stale_trials(record)  # calls put_back for each
+    for trial in record.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        worker = Worker.of(trial)
+        unsigned = worker is None and _age(trial) > UNSIGNED_SECONDS
+        if unsigned or (worker is not None and worker.dead):
+            try:
+                record.tell(trial.number, state=TrialState.FAIL)
+            except (UpdateFinishedTrialError, ValueError):  # another process was quicker
+                continue
+            put_back(record, trial)
+
+
+def put_back(record: optuna.Study, trial: FrozenTrial) -> bool:
+    """Queue a dead trial's settings again; False where they have died as often as they may."""
+    history = [*trial.user_attrs.get(RETRY_OF, []), trial.number]
+    if len(history) > RETRIES:
+        return False
+    record.enqueue_trial(trial.params, user_attrs={RETRY_OF: history})
+    return True
+
+
+def n_counted(record: optuna.Study) -> int:
+    """Number of trials that ended, each retried one once."""
+    trials = record.get_trials(deepcopy=False)
+    retried = {number for trial in trials for number in trial.user_attrs.get(RETRY_OF, [])}
+    return sum(trial.state.is_finished() and trial.number not in retried for trial in trials)
+
+
+def n_finished(record: optuna.Study) -> int:
+    """Number of trials that finished."""
+    return _count(record, TrialState.COMPLETE)
+
+
+def n_running(record: optuna.Study) -> int:
+    """Number of trials that run, here or elsewhere."""
+    return _count(record, TrialState.RUNNING)
+
+
+def heartbeat_interval(record: optuna.Study) -> int | None:
+    """Seconds between two heartbeats; None where the storage takes none."""
+    asked = getattr(record._storage, "get_heartbeat_interval", None)
+    return None if asked is None else asked()
+
+
+def _count(record: optuna.Study, state: TrialState) -> int:
+    return len(record.get_trials(deepcopy=False, states=(state,)))
+
+
+def _age(trial: FrozenTrial) -> float:
+    return 0.0 if trial.datetime_start is None else (datetime.now() - trial.datetime_start).total_seconds()
+
+
+def _born(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
