@@ -62,6 +62,11 @@ def finished(study: Study) -> list[FrozenTrial]:
     return sorted(trials, key=lambda trial: (loss(study, trial.value), trial.number))
 
 
+def ranked(study: Study) -> list[FrozenTrial]:
+    """Finished trials that break no constraint, best first."""
+    return [trial for trial in finished(study) if all(by <= 0 for by in trial.constraints.values())]
+
+
 def loss(study: Study, value: float | None) -> float:
     """A value turned so that lower is better."""
     assert value is not None
@@ -134,7 +139,7 @@ def _costs(losses: np.ndarray, off: np.ndarray) -> list[tuple[float, float, floa
 
 def answer(study: Study) -> list[str]:
     """The opening paragraphs."""
-    trials, words, folds = finished(study), metric_words(study), len(study.task.folds)
+    trials, words, folds = ranked(study), metric_words(study), len(study.task.folds)
     best, own = trials[0], own_trial(study)
     first = (
         f"The best of {count(len(trials))} finished trials has a {words} of {number(study.best_value)} (trial {best.number}), "
@@ -153,17 +158,15 @@ def answer(study: Study) -> list[str]:
             f" The model’s own settings have {number(own.value)}: the search gains {number(gain)}{relative}, "
             f"and is better on {better} of {folds} folds."
         )
-    ranked = list(importance(study).items())[:3]
+    telling = list(importance(study).items())[:3]
     off = study.best_params["without"]
     second = f"The best trial leaves out {_listed(off)}." if off else "The best trial reads all groups of columns."
     needed = [s for s in switches(study) if s.low > 0]
     if needed:
         costs = _listed([f"{s.group} ({number(s.cost, decimals=decimals_for([s.high - s.low]))})" for s in needed])
         second += f" Trials without these were clearly worse, by so much: {costs}."
-    if ranked:
-        second += (
-            f" Parameters that told the best trials from others: {_listed([f'{n} ({percent(s)})' for n, s in ranked])}."
-        )
+    if telling:
+        second += f" Parameters that told the best trials from others: {_listed([f'{n} ({percent(s)})' for n, s in telling])}."
     return [
         first,
         second,
@@ -173,7 +176,7 @@ def answer(study: Study) -> list[str]:
 
 def advice(study: Study) -> list[tuple[str, str]]:
     """What to try next, each with its reason."""
-    trials, total = finished(study), study.trials.height
+    trials, total = ranked(study), study.trials.height
     best = trials[0]
     points, searched = [], sum(not values.single() for values in study.space.values())
     ended = [name for name in study.space if _end(study, name, best) is not None]

@@ -23,6 +23,7 @@ from tuning.findings import (
     importance,
     metric_words,
     own_trial,
+    ranked,
     switches,
 )
 from tuning.objective import TrialResult, trial_settings
@@ -172,7 +173,7 @@ def _switch_sections(study: Study) -> list[Section]:
 
 
 def _best_section(study: Study) -> Section:
-    best = finished(study)[:BEST_SHOWN]
+    best = ranked(study)[:BEST_SHOWN]
     spans = [(min(TrialResult.of(trial).values), max(TrialResult.of(trial).values)) for trial in best]
     places = decimals_for(high - low for low, high in spans)
     scale = decimals_to_scale(max(abs(float(t.value or 0)) for t in best))

@@ -17,13 +17,14 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from features.frames import Frame
+from features.frames import Frame, closest
 from hybrid import HybridClassifier
 from hybrid.builder import Progress
 from hybrid.errors import ParameterError
 from tuning.behavior_options import WINDOW, as_parameters
 from tuning.distributions import SWITCH
 from tuning.errors import StudyError
+from tuning.findings import ranked
 from tuning.honest import HoldoutScore, holdout_score
 from tuning.memory import n_bytes
 from tuning.objective import TrialResult, trial_settings
@@ -90,8 +91,27 @@ class Study:
 
     @property
     def best_trial(self) -> FrozenTrial:
-        """Optuna's record of the best finished trial."""
-        return self.optuna_study.best_trial
+        """Optuna's record of the best finished trial that breaks no constraint.
+
+        Raises
+        ------
+        StudyError
+            Every finished trial breaks one.
+        """
+        best = ranked(self)
+        if not best:
+            broken = sorted(
+                {
+                    name
+                    for t in self.optuna_study.get_trials(deepcopy=False)
+                    for name, by in t.constraints.items()
+                    if by > 0
+                }
+            )
+            raise StudyError(
+                f"every finished trial breaks a constraint, of {', '.join(broken)}: allow more, or run more trials"
+            )
+        return best[0]
 
     @property
     def best_value(self) -> float:
@@ -159,6 +179,7 @@ def tune(
     gap: str | None = None,
     train_span: str | None = None,
     holdout: float = 0.0,
+    constraints: Mapping[str, float] | None = None,
     random_state: int = 0,
     progress: Progress | None = None,
     on_trial: Callable[[StudyStatus], None] | None = None,
@@ -216,6 +237,10 @@ def tune(
     holdout : float, default 0
         Share of the examples that no trial sees: the latest, whole groups, or drawn, as the folds are. ``study.holdout_score()`` scores
         the best model on them, and the report shows it.
+    constraints : mapping from name to the most that it may be, optional
+        ``"predict_ms_per_1k"``: milliseconds in which the trees score a thousand rows whose matrix is ready; ``"artifact_mb"``: megabytes
+        of their file and of the text head, without the log that behaviour is read from. Trials that break one are finished, shown, and
+        never the best.
     random_state : int, default 0
         Of folds and search; with one worker the same trials come out.
     progress : callable (step, done, total), optional
@@ -244,6 +269,7 @@ def tune(
     if pruner not in ("auto", None):
         raise ParameterError(f'pruner must be "auto" or None, not {pruner!r}')
     kept = None if memory is None else n_bytes(memory)
+    limits = _limits(constraints)
     if n_trials is None:
         existing_study(storage, study_name)  # before the data are looked at
     task = Task.check(
@@ -294,7 +320,7 @@ def tune(
                 on_trial(StudyStatus.of(record))
             interrupted = run_trials(
                 Search(
-                    Trials(record, searched, task.model, goal, len(task.folds), pruner is not None),
+                    Trials(record, searched, task.model, goal, len(task.folds), pruner is not None, limits),
                     storage,
                     deadline,
                     after_trial,
@@ -306,6 +332,17 @@ def tune(
     if not n_finished(record):
         raise StudyError(f"the study {study_name!r} has no finished trial")
     return Study(record, task, searched, interrupted)
+
+
+def _limits(constraints: Mapping[str, float] | None) -> dict[str, float]:
+    """Constraints, checked."""
+    known = ("predict_ms_per_1k", "artifact_mb")
+    for name, most in (constraints or {}).items():
+        if name not in known:
+            raise ParameterError(f"there is no constraint {name!r}{closest(name, known)}")
+        if not isinstance(most, int | float) or isinstance(most, bool) or not most > 0:
+            raise ParameterError(f"constraints[{name!r}] must be a number above 0, not {most!r}")
+    return dict(constraints or {})
 
 
 def _parameter(trial: FrozenTrial, name: str) -> Any:

@@ -94,6 +94,7 @@ class Trials:
         Of a whole trial.
     prunes : bool
         Whether trials that fall behind are given up.
+    constraints : mapping from a field of TrialResult to the most that it may be
     """
 
     record: optuna.Study
@@ -102,6 +103,7 @@ class Trials:
     goal: int
     n_folds: int
     prunes: bool = True
+    constraints: Mapping[str, float] = field(default_factory=dict)
     _running: set[int] = field(default_factory=set)
     _ended: threading.Event = field(default_factory=threading.Event)
     _heart: threading.Thread | None = None
@@ -149,8 +151,11 @@ class Trials:
         try:
             if result is not None:
                 running.trial.set_user_attr(RESULT, dataclasses.asdict(result))
-            value = result.value if result is not None and state == TrialState.COMPLETE else None
-            self.record.tell(running.trial, value, state)
+                for name, most in self.constraints.items():
+                    if (value := getattr(result, name)) is not None:
+                        running.trial.set_constraint(name, value - most)
+            score = result.value if result is not None and state == TrialState.COMPLETE else None
+            self.record.tell(running.trial, score, state)
         except (UpdateFinishedTrialError, ValueError):
             if self._state(running) == TrialState.RUNNING:
                 raise
