@@ -81,7 +81,7 @@ def killed(folder: Path) -> None:
     def kill() -> None:
         while len(kills) < 10 and not ended.wait(rng.uniform(1.0, 6.0)):
             children = [child for child in psutil.Process().children() if "tuning.worker" in child.cmdline()]
-            busy = [child for child in children if child.cpu_percent(0.1) > 20]
+            busy = [child for child in children if _trains(child)]
             if busy:
                 kills.append(rng.choice(busy).pid)
                 os.kill(kills[-1], 9)
@@ -91,7 +91,7 @@ def killed(folder: Path) -> None:
 
     def look(status: StudyStatus) -> None:
         standing.append(status)
-        if not killer.ident:
+        if status.finished and not killer.ident:
             killer.start()
 
     started = time.perf_counter()
@@ -111,6 +111,14 @@ def killed(folder: Path) -> None:
     print(
         f"finished trials never became fewer: {finished == sorted(finished)}; settings counted twice: {len(counted) - len(settings)}"
     )
+
+
+def _trains(worker: psutil.Process) -> bool:
+    """Whether it has opened the plan and computes."""
+    try:
+        return any("matrix.npy" in mapped.path for mapped in worker.memory_maps()) and worker.cpu_percent(0.1) > 10
+    except psutil.Error:
+        return False
 
 
 def in_memory(folder: Path) -> None:

@@ -139,6 +139,7 @@ class Trials:
         if trial.user_attrs.get(WORKER) != signed:
             trial.set_user_attr(WORKER, signed)
         self._running.add(trial._trial_id)  # Optuna's storages know trials by this id alone
+        self._sign([trial._trial_id])
         settings = self.space.settings(self.space.suggest(trial), self.model)
         trial.set_user_attr(SETTINGS, settings)
         return RunningTrial(trial, settings, self.n_folds, self.prunes)
@@ -174,11 +175,15 @@ class Trials:
 
     def _beat(self, interval: int) -> None:
         while not self._ended.wait(interval / 2):
-            for trial_id in list(self._running):
-                try:
-                    self.record._storage.record_heartbeat(trial_id)  # type: ignore[attr-defined]  # of storages that have an interval
-                except Exception:  # a database that is away for a moment: the next beat may reach it
-                    logger.debug("no heartbeat for trial id %d", trial_id, exc_info=True)
+            try:
+                self._sign(list(self._running))
+            except Exception:  # a database that is away for a moment: the next beat may reach it
+                logger.debug("no heartbeat reached the storage", exc_info=True)
+
+    def _sign(self, trial_ids: list[int]) -> None:
+        if heartbeat_interval(self.record) is not None:
+            for trial_id in trial_ids:
+                self.record._storage.record_heartbeat(trial_id)  # type: ignore[attr-defined]  # of storages that have an interval
 
 
 @dataclass(frozen=True)
