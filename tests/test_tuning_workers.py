@@ -210,7 +210,7 @@ def test_a_second_ctrl_c_does_not_wait_for_a_round() -> None:
                 os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.warns(UserWarning, match="interrupted"):
-        study = tuned(small(n_estimators=100), n_trials=50, n_workers=2, space={"booster": "xgboost"}, on_trial=twice)
+        study = tuned(small(n_estimators=300), n_trials=50, n_workers=2, space=SHALLOW, pruner=None, on_trial=twice)
     assert study.interrupted
     states = study.trials["state"].to_list()
     assert states.count("COMPLETE") == pressed[0]
