@@ -117,7 +117,7 @@ class Search:
     _interrupted: threading.Event = field(default_factory=threading.Event)
 
     def run(self, train: Callable[[Search], None]) -> bool:
-        """Run trials by ``train``, which is ``in_process`` or a ``workers_of``.
+        """Run trials by ``train``, which ``in_process`` or ``in_workers`` gives.
 
         Returns
         -------

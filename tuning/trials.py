@@ -132,20 +132,22 @@ class Trials:
         trial.set_user_attr(SETTINGS, settings)
         return RunningTrial(trial, settings, self.n_folds, self.prunes)
 
-    def end(self, running: RunningTrial, state: TrialState, result: TrialResult | None) -> None:
-        """Tell how a trial ended; one that was taken for dead meanwhile stays what others made of it."""
+    def end(self, running: RunningTrial, state: TrialState, result: TrialResult | None) -> bool:
+        """Tell how a trial ended; False where it was taken for dead meanwhile, and stays what others made of it."""
         self._running.discard(running.trial._trial_id)
         try:
             if result is not None:
                 running.trial.set_user_attr(RESULT, dataclasses.asdict(result))
             value = result.value if result is not None and state == TrialState.COMPLETE else None
             self.record.tell(running.trial, value, state)
+            return True
         except (UpdateFinishedTrialError, ValueError):
             if self._state(running) == TrialState.RUNNING:
                 raise
             logger.warning(
                 "trial %d had been given up as dead, and was put back: its end is not counted", running.number
             )
+            return False
 
     def lose(self, running: RunningTrial) -> bool:
         """A trial whose worker died: it failed, and its settings go back into the queue, unless they have been there before.
@@ -155,8 +157,8 @@ class Trials:
         bool
             Whether they will be tried again.
         """
-        self.end(running, TrialState.FAIL, None)
-        return put_back(self.record, self.record.get_trials(deepcopy=False)[running.number])
+        ended = self.end(running, TrialState.FAIL, None)
+        return not ended or put_back(self.record, self.record.get_trials(deepcopy=False)[running.number])
 
     def _state(self, running: RunningTrial) -> TrialState:
         return self.record.get_trials(deepcopy=False)[running.number].state
