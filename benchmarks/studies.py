@@ -125,7 +125,7 @@ def in_memory(folder: Path) -> None:
     """Proportional set size, which counts a page that processes share once: of this process and its workers together."""
     for n_workers in (1, 2):
         # What libraries take when they are first used is no growth, so that all is warm before the first trial.
-        relevant(folder, n_trials=2)
+        relevant(folder, 1, n_trials=2)
         largest: list[float] = []
 
         def look(status: StudyStatus, largest: list[float] = largest) -> None:
@@ -134,7 +134,7 @@ def in_memory(folder: Path) -> None:
             largest.append(memory.largest)
 
         with sampled() as memory:
-            relevant(folder, n_trials=60, n_workers=n_workers, on_trial=look)
+            relevant(folder, 1, n_trials=60, n_workers=n_workers, on_trial=look)
         print(
             f"{n_workers} worker{'s' * (n_workers > 1)}: largest {largest[5] / 1e9:.2f} GB in the first 5 trials, "
             f"{largest[-1] / 1e9:.2f} GB in {len(largest) - 1}: {largest[-1] / largest[5]:.2f} times"
