@@ -68,6 +68,7 @@ def run_trials(search: Search, build: Callable[[], Plan], *, n_workers: int, iso
         record.set_user_attr(BUILD_SECONDS, [*record.user_attrs.get(BUILD_SECONDS, []), plan.seconds])
     if not (n_workers > 1 or device is not None if isolate is None else isolate):
         return search.run(in_process(plan))
+    n_workers = min(n_workers, max(search.trials.left, 1))
     places = slots(n_workers, n_jobs=plan.n_jobs, device=device, devices=visible_devices(torch.cuda.device_count()))
     with plan_folder(plan) as folder:
         del plan

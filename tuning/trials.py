@@ -108,6 +108,11 @@ class Trials:
         if self._heart is not None:
             self._heart.join()
 
+    @property
+    def left(self) -> int:
+        """How many trials are still to begin, here or elsewhere."""
+        return self.goal - n_counted(self.record) - n_running(self.record)
+
     def begin(self, slot: int) -> RunningTrial | None:
         """The next trial, from the queue or from the sampler; None when the study has, or will have, as many as it should.
 
@@ -117,7 +122,7 @@ class Trials:
             Which worker of this process will train it, from 0.
         """
         put_back_lost(self.record)
-        if n_counted(self.record) + n_running(self.record) >= self.goal:
+        if self.left <= 0:
             return None
         signed = dataclasses.asdict(Worker.here(slot))
         if not _count(self.record, TrialState.WAITING):
