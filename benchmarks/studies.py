@@ -81,7 +81,7 @@ def killed(folder: Path) -> None:
     def kill() -> None:
         while len(kills) < 10 and not ended.wait(rng.uniform(1.0, 6.0)):
             children = [child for child in psutil.Process().children() if "tuning.worker" in child.cmdline()]
-            busy = [child for child in children if child.cpu_percent(0.1) > 20]
+            busy = [child for child in children if _trains(child)]
             if busy:
                 kills.append(rng.choice(busy).pid)
                 os.kill(kills[-1], 9)
@@ -91,7 +91,7 @@ def killed(folder: Path) -> None:
 
     def look(status: StudyStatus) -> None:
         standing.append(status)
-        if not killer.ident:
+        if status.finished and not killer.ident:
             killer.start()
 
     started = time.perf_counter()
@@ -113,11 +113,19 @@ def killed(folder: Path) -> None:
     )
 
 
+def _trains(worker: psutil.Process) -> bool:
+    """Whether it has opened the plan and computes."""
+    try:
+        return any("matrix.npy" in mapped.path for mapped in worker.memory_maps()) and worker.cpu_percent(0.1) > 10
+    except psutil.Error:
+        return False
+
+
 def in_memory(folder: Path) -> None:
     """Proportional set size, which counts a page that processes share once: of this process and its workers together."""
     for n_workers in (1, 2):
         # What libraries take when they are first used is no growth, so that all is warm before the first trial.
-        relevant(folder, n_trials=2)
+        relevant(folder, 1, n_trials=2)
         largest: list[float] = []
 
         def look(status: StudyStatus, largest: list[float] = largest) -> None:
@@ -126,7 +134,7 @@ def in_memory(folder: Path) -> None:
             largest.append(memory.largest)
 
         with sampled() as memory:
-            relevant(folder, n_trials=60, n_workers=n_workers, on_trial=look)
+            relevant(folder, 1, n_trials=60, n_workers=n_workers, on_trial=look)
         print(
             f"{n_workers} worker{'s' * (n_workers > 1)}: largest {largest[5] / 1e9:.2f} GB in the first 5 trials, "
             f"{largest[-1] / 1e9:.2f} GB in {len(largest) - 1}: {largest[-1] / largest[5]:.2f} times"

@@ -612,20 +612,6 @@ def test_poor_trials_are_pruned() -> None:
     assert study.best_params["learning_rate"] == 0.3
 
 
-def test_two_workers_score_trials_as_one_does() -> None:
-    study = tuned(full(), events=EVENTS, n_trials=12, n_workers=2)
-    assert sorted(study.trials["number"]) == list(range(12))
-    plan = Plan.build(study.task, study.space)
-    checked = 0
-    for trial in study.optuna_study.trials:
-        if trial.state == optuna.trial.TrialState.COMPLETE:
-            settings = study.space.settings({name: study.trials[name][trial.number] for name in study.space}, full())
-            alone = np.mean([plan.train(i, settings, lambda *_: None).value for i in range(2)])
-            assert trial.value == pytest.approx(alone, abs=1e-9)
-            checked += 1
-    assert checked > 3
-
-
 def test_progress_tells_steps_and_trials() -> None:
     told: list[tuple[str, int, int]] = []
     tuned(full(), events=EVENTS, n_trials=3, progress=lambda *step: told.append(step))

@@ -57,9 +57,10 @@ def server() -> Iterator[str]:
     """The URL of a database, on a server that lasts as long as this module."""
     if not DRIVER:
         pytest.skip("needs psycopg (pip install 'intentree[postgres]')")
-    for command in ("initdb", "pg_ctl"):
-        if shutil.which(command) is None:
-            pytest.skip(f"needs PostgreSQL: {command} is not on the path (Debian: apt install postgresql)")
+    places = os.pathsep.join([os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
+    initdb, pg_ctl = (shutil.which(command, path=places) for command in ("initdb", "pg_ctl"))
+    if initdb is None or pg_ctl is None:
+        pytest.skip("needs PostgreSQL: initdb and pg_ctl are not on the path (Debian: apt install postgresql)")
     account: dict[str, Any] = {}
     if os.name == "posix" and os.geteuid() == 0:  # initdb refuses to run as root
         nobody = pwd.getpwnam("nobody")
@@ -77,17 +78,17 @@ def server() -> Iterator[str]:
         assert done.returncode == 0, done.stdout + done.stderr
 
     try:
-        run("initdb", "-D", data, "-U", "tuner", "-A", "trust", "--no-sync")
+        run(initdb, "-D", data, "-U", "tuner", "-A", "trust", "--no-sync")
         options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
         subprocess.run(
-            ["pg_ctl", "-D", data, "-l", log, "-w", "-o", options, "start"],
+            [pg_ctl, "-D", data, "-l", log, "-w", "-o", options, "start"],
             cwd=folder,
             check=True,
             stdout=subprocess.DEVNULL,  # which the server keeps open
             **account,
         )
         yield f"postgresql://tuner@127.0.0.1:{port}/postgres"
-        run("pg_ctl", "-D", data, "-m", "immediate", "stop")
+        run(pg_ctl, "-D", data, "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -67,6 +67,7 @@ def run_trials(search: Search, build: Callable[[], Plan], *, n_workers: int, iso
         record.set_user_attr(BUILD_SECONDS, [*record.user_attrs.get(BUILD_SECONDS, []), plan.seconds])
     if not (n_workers > 1 or device is not None if isolate is None else isolate):
         return search.run(in_process(plan))
+    n_workers = min(n_workers, max(search.trials.left, 1))
     places = slots(n_workers, n_jobs=plan.n_jobs, device=device, devices=visible_devices(torch.cuda.device_count()))
     with plan_folder(plan) as folder:
         del plan
@@ -116,7 +117,7 @@ class Search:
     _interrupted: threading.Event = field(default_factory=threading.Event)
 
     def run(self, train: Callable[[Search], None]) -> bool:
-        """Run trials by ``train``, which is ``in_process`` or a ``workers_of``.
+        """Run trials by ``train``, which ``in_process`` or ``in_workers`` gives.
 
         Returns
         -------

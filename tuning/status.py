@@ -10,8 +10,9 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
+from tuning.lost import Worker, n_counted
 from tuning.storage import FINGERPRINT, existing_study, storage_errors
-from tuning.trials import GOAL, Worker, n_counted
+from tuning.trials import GOAL
 
 _RECENT = 20
 

@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from features.frames import closest
 from hybrid.artifact import versions
 from tuning.errors import StudyError
-from tuning.trials import HEARTBEAT_SECONDS, SILENT_SECONDS, put_back
+from tuning.lost import HEARTBEAT_SECONDS, SILENT_SECONDS, put_back
 
 FINGERPRINT = "fingerprint"
 _LOCKED_SECONDS = 30

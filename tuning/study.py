@@ -26,6 +26,7 @@ from tuning.distributions import SWITCH
 from tuning.errors import StudyError
 from tuning.findings import ranked
 from tuning.honest import HoldoutScore, holdout_score
+from tuning.lost import Worker, n_counted, put_back_lost
 from tuning.memory import n_bytes
 from tuning.objective import TrialResult, trial_settings
 from tuning.plan import Plan
@@ -36,7 +37,7 @@ from tuning.space import SearchSpace
 from tuning.status import StudyStatus
 from tuning.storage import existing_study, open_study, storage_errors
 from tuning.task import Task, unfitted_copy
-from tuning.trials import GOAL, Trials, Worker, n_counted, n_finished, n_running, put_back_lost
+from tuning.trials import GOAL, Trials, n_finished, n_running
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 

@@ -1,41 +1,29 @@
-"""The trials of a study as one process runs them: begun, followed, ended; and those whose process died, put back into the queue."""
+"""The trials of a study as one process runs them: begun, followed, ended."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import os
-import socket
 import threading
 import warnings
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import Trial, TrialState
 
 from hybrid import HybridClassifier
+from tuning.lost import WORKER, Worker, n_counted, put_back, put_back_lost
 from tuning.objective import RESULT, SETTINGS, TrialResult
 from tuning.pruning import behind
 from tuning.space import SearchSpace
 
 logger = logging.getLogger(__name__)
 
-WORKER, RETRY_OF, GOAL = "worker", "retry of", "trials to reach"
-RETRIES = 1
-"""How often the settings of a trial whose process died are tried again."""
-
-UNSIGNED_SECONDS = 60
-"""A trial from the queue is signed when it has been handed out; one that is not by then belongs to a process that died in between."""
-
-HEARTBEAT_SECONDS, SILENT_SECONDS = 20, 90
-"""A running trial is signed so often, and taken for dead after so long without, where the storage is a database."""
+GOAL = "trials to reach"
 
 
 @dataclass(eq=False)
@@ -122,6 +110,11 @@ class Trials:
         if self._heart is not None:
             self._heart.join()
 
+    @property
+    def left(self) -> int:
+        """How many trials are still to begin, here or elsewhere."""
+        return self.goal - n_counted(self.record) - n_running(self.record)
+
     def begin(self, slot: int) -> RunningTrial | None:
         """The next trial, from the queue or from the sampler; None when the study has, or will have, as many as it should.
 
@@ -131,7 +124,7 @@ class Trials:
             Which worker of this process will train it, from 0.
         """
         put_back_lost(self.record)
-        if n_counted(self.record) + n_running(self.record) >= self.goal:
+        if self.left <= 0:
             return None
         signed = dataclasses.asdict(Worker.here(slot))
         if not _count(self.record, TrialState.WAITING):
@@ -141,12 +134,13 @@ class Trials:
         if trial.user_attrs.get(WORKER) != signed:
             trial.set_user_attr(WORKER, signed)
         self._running.add(trial._trial_id)  # Optuna's storages know trials by this id alone
+        self._sign([trial._trial_id])
         settings = self.space.settings(self.space.suggest(trial), self.model)
         trial.set_user_attr(SETTINGS, settings)
         return RunningTrial(trial, settings, self.n_folds, self.prunes)
 
-    def end(self, running: RunningTrial, state: TrialState, result: TrialResult | None) -> None:
-        """Tell how a trial ended; one that was taken for dead meanwhile stays what others made of it."""
+    def end(self, running: RunningTrial, state: TrialState, result: TrialResult | None) -> bool:
+        """Tell how a trial ended; False where it was taken for dead meanwhile, and stays what others made of it."""
         self._running.discard(running.trial._trial_id)
         try:
             if result is not None:
@@ -156,12 +150,14 @@ class Trials:
                         running.trial.set_constraint(name, value - most)
             score = result.value if result is not None and state == TrialState.COMPLETE else None
             self.record.tell(running.trial, score, state)
+            return True
         except (UpdateFinishedTrialError, ValueError):
             if self._state(running) == TrialState.RUNNING:
                 raise
             logger.warning(
                 "trial %d had been given up as dead, and was put back: its end is not counted", running.number
             )
+            return False
 
     def lose(self, running: RunningTrial) -> bool:
         """A trial whose worker died: it failed, and its settings go back into the queue, unless they have been there before.
@@ -171,72 +167,23 @@ class Trials:
         bool
             Whether they will be tried again.
         """
-        self.end(running, TrialState.FAIL, None)
-        return put_back(self.record, self.record.get_trials(deepcopy=False)[running.number])
+        ended = self.end(running, TrialState.FAIL, None)
+        return not ended or put_back(self.record, self.record.get_trials(deepcopy=False)[running.number])
 
     def _state(self, running: RunningTrial) -> TrialState:
         return self.record.get_trials(deepcopy=False)[running.number].state
 
     def _beat(self, interval: int) -> None:
         while not self._ended.wait(interval / 2):
-            for trial_id in list(self._running):
-                try:
-                    self.record._storage.record_heartbeat(trial_id)  # type: ignore[attr-defined]  # of storages that have an interval
-                except Exception:  # a database that is away for a moment: the next beat may reach it
-                    logger.debug("no heartbeat for trial id %d", trial_id, exc_info=True)
+            try:
+                self._sign(list(self._running))
+            except Exception:  # a database that is away for a moment: the next beat may reach it
+                logger.debug("no heartbeat reached the storage", exc_info=True)
 
-
-@dataclass(frozen=True)
-class Worker:
-    """Who runs a trial.
-
-    Parameters
-    ----------
-    host : str
-    pid : int
-        The process that asked for the trial.
-    born : str
-        When that process began, as the system counts it, since numbers of processes are used again; empty where it does not say.
-    slot : int
-        Which of the process's workers, from 0.
-    """
-
-    host: str
-    pid: int
-    born: str
-    slot: int
-
-    @classmethod
-    def here(cls, slot: int = 0) -> Worker:
-        """A worker of this process."""
-        return cls(socket.gethostname(), os.getpid(), _born(os.getpid()), slot)
-
-    @classmethod
-    def of(cls, trial: FrozenTrial) -> Worker | None:
-        """Who ran a trial; None where it was never said."""
-        signed = trial.user_attrs.get(WORKER)
-        return None if signed is None else cls(**signed)
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.pid} worker {self.slot + 1}"
-
-    @property
-    def seed(self) -> int:
-        """A seed for what two processes must not draw alike."""
-        return zlib.crc32(repr(self).encode())
-
-    @property
-    def dead(self) -> bool:
-        """Whether it ran on this host and its process is gone; of other hosts heartbeats tell."""
-        if self.host != socket.gethostname() or os.name != "posix":
-            return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-        return bool(self.born) and _born(self.pid) != self.born
+    def _sign(self, trial_ids: list[int]) -> None:
+        if heartbeat_interval(self.record) is not None:
+            for trial_id in trial_ids:
+                self.record._storage.record_heartbeat(trial_id)  # type: ignore[attr-defined]  # of storages that have an interval
 
 
 def ask(record: optuna.Study) -> Trial:
@@ -245,41 +192,6 @@ def ask(record: optuna.Study) -> Trial:
         # Optuna 5 warns that heartbeats belong to Study.optimize, which signs its trials itself.
         warnings.simplefilter("ignore")
         return record.ask()
-
-
-def put_back_lost(record: optuna.Study) -> None:
-    """Fail the running trials whose process died, and put their settings back into the queue.
-
-    Processes of this host are looked for; of other hosts the heartbeat tells, which databases have and journal files have not.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        optuna.storages.fail_stale_trials(record)  # calls put_back for each
-    for trial in record.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        worker = Worker.of(trial)
-        unsigned = worker is None and _age(trial) > UNSIGNED_SECONDS
-        if unsigned or (worker is not None and worker.dead):
-            try:
-                record.tell(trial.number, state=TrialState.FAIL)
-            except (UpdateFinishedTrialError, ValueError):  # another process was quicker
-                continue
-            put_back(record, trial)
-
-
-def put_back(record: optuna.Study, trial: FrozenTrial) -> bool:
-    """Queue a dead trial's settings again; False where they have died as often as they may."""
-    history = [*trial.user_attrs.get(RETRY_OF, []), trial.number]
-    if len(history) > RETRIES:
-        return False
-    record.enqueue_trial(trial.params, user_attrs={RETRY_OF: history})
-    return True
-
-
-def n_counted(record: optuna.Study) -> int:
-    """Number of trials that ended, each retried one once."""
-    trials = record.get_trials(deepcopy=False)
-    retried = {number for trial in trials for number in trial.user_attrs.get(RETRY_OF, [])}
-    return sum(trial.state.is_finished() and trial.number not in retried for trial in trials)
 
 
 def n_finished(record: optuna.Study) -> int:
@@ -300,14 +212,3 @@ def heartbeat_interval(record: optuna.Study) -> int | None:
 
 def _count(record: optuna.Study, state: TrialState) -> int:
     return len(record.get_trials(deepcopy=False, states=(state,)))
-
-
-def _age(trial: FrozenTrial) -> float:
-    return 0.0 if trial.datetime_start is None else (datetime.now() - trial.datetime_start).total_seconds()
-
-
-def _born(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
