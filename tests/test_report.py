@@ -246,19 +246,19 @@ class Reader(HTMLParser):
         self.texts.append(data)
 
 
-def test_page_is_one_small_file_that_loads_and_runs_nothing(world: World, tmp_path: Path) -> None:
+def test_page_is_one_small_file_that_loads_nothing_and_runs_its_own_script_alone(world: World, tmp_path: Path) -> None:
     path = world.report.save(tmp_path / "new" / "report.html")
     html = path.read_text(encoding="utf-8")
     assert path.stat().st_size < 5_000_000
     page = Reader(html)
-    assert "script" not in page.tags
+    assert page.tags.count("script") == 1
     assert "link" not in page.tags or all(a.startswith(("#", "data:")) for a in page.addresses)
     assert all(address.startswith(("#", "data:")) for address in page.addresses)
     assert "@import" not in html
     assert "url(" not in html
     assert HOSTILE in "".join(page.texts)
     assert "secret" not in html
-    assert page.tags.count("svg") == len(page.alternatives) == 4
+    assert len(page.alternatives) == 4
 
 
 def test_page_says_what_the_frames_say(world: World, tmp_path: Path) -> None:

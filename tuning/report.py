@@ -7,11 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
-
 from hybrid.charts import Bar, bar_chart
 from hybrid.numerals import count, decimals_for, decimals_to_scale, interval, number, percent, span
-from hybrid.pages import Cell, Facts, Figure, KeyFigure, Page, Points, Section, Table, Text, render
+from hybrid.pages import Cell, Code, Facts, Figure, KeyFigure, Page, Points, Section, Table, Text, render
 from tuning.distributions import SWITCH
 from tuning.findings import (
     FEWEST_FOR_IMPORTANCE,
@@ -173,13 +171,13 @@ def _best_section(study: Study) -> Section:
     if any(name.startswith(SWITCH) and not values.single() for name, values in study.space.items()):
         rows.append(["groups left out", *(", ".join(trial_settings(t)["without"]) or "none" for t in best)])
     caption = f"The {len(best)} best trials; small print: the range over the folds. Parameters that the space fixes are not shown."
-    table = Table(caption, ["", *(f"trial {t.number}" for t in best)], rows, words=tuple(range(len(best) + 1)))
-    code = Markup('<pre style="white-space:pre-wrap"><code>{}</code></pre>').format(model_table(study))
+    header = ["setting", *(f"trial {t.number}" for t in best)]
+    table = Table(caption, header, rows, words=tuple(range(len(header))), sort=False)
     text = (
         "The best trial’s settings, for the table [model] of a TOML file; in Python, model.set_params(**study.best_params). "
         f"study.best_model() refits on all examples with the mean of the best rounds, {count(study.best_rounds)}."
     )
-    return Section("The best trials", [table, Figure([code], text)])
+    return Section("The best trials", [table, Code(model_table(study), text)])
 
 
 def _cost_table(study: Study) -> Table:

@@ -1,0 +1,65 @@
+"""What a report says, in the reader's language: English as it is written in the code, or what a catalogue has for it.
+
+A sentence stands in the code as ``say("{n} rows", n=count(n))``. The catalogue of another language, `zh.toml` for Chinese, has the same
+sentence as its key, and its translation with the same placeholders.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
+
+from hybrid.errors import ParameterError
+
+LANGUAGES = ("en", "zh")
+
+_spoken: ContextVar[str] = ContextVar("language", default=LANGUAGES[0])
+
+
+@contextmanager
+def speaking(lang: str) -> Iterator[None]:
+    """Let `say` speak a language.
+
+    Parameters
+    ----------
+    lang : {"en", "zh"}
+
+    Raises
+    ------
+    ParameterError
+        Another language.
+
+    Examples
+    --------
+    >>> with speaking("zh"):
+    ...     say("Sections")
+    '目录'
+    """
+    if lang not in LANGUAGES:
+        raise ParameterError(f"lang must be one of {', '.join(map(repr, LANGUAGES))}, not {lang!r}")
+    token = _spoken.set(lang)
+    try:
+        yield
+    finally:
+        _spoken.reset(token)
+
+
+def language() -> str:
+    """The language that is spoken now."""
+    return _spoken.get()
+
+
+def say(message: str, /, **values: object) -> str:
+    """A message in the language that is spoken now, with its placeholders filled; in English where the catalogue lacks it."""
+    return catalogue(language()).get(message, message).format(**values)
+
+
+@cache
+def catalogue(lang: str) -> dict[str, str]:
+    """The messages of a language and their translations; none for English."""
+    file = Path(__file__).with_name(f"{lang}.toml")
+    return tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
