@@ -1,8 +1,8 @@
 """Charts as inline SVG: bars with whiskers, lines or points on two axes, and small distributions for the cells of a table.
 
-Each function returns markup for `hybrid.pages.Figure`. A chart takes the page's colours, prints, and needs no script. It is 360 units
-wide, so that text keeps its size on a phone; put several in one figure to have them side by side on a wide screen. Hovering a mark shows
-its numbers, and each chart carries a text alternative. Series differ in colour and in the shape of their marks or the dashes of their lines.
+Each function returns markup for `hybrid.pages`. A chart takes the page's colours, prints, and needs no script. It is 360 units wide, so
+that text keeps its size on a phone; put several in one figure to have them side by side on a wide screen. Hovering a mark shows its
+numbers, and each chart carries a text alternative. Series differ in colour and in the shape of their marks or the dashes of their lines.
 """
 
 from __future__ import annotations

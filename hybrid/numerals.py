@@ -1,4 +1,7 @@
-"""Numbers as a reader sees them: as many digits as they deserve, a true minus sign, "n/a" for what could not be computed."""
+"""Numbers as a reader sees them: as many digits as they deserve, a true minus sign, "n/a" for what could not be computed.
+
+What writes one number gives a `Numeral`, a text by whose value a table can sort.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class Numeral(str):
         return self
 
 
-def number(value: float, *, decimals: int | None = None) -> Numeral:
+def number(value: float, *, decimals: int | None = None) -> str:
     """Write a number.
 
     Parameters
@@ -52,12 +55,12 @@ def _digits(value: float, decimals: int | None) -> str:
     return text.replace("-", "−").replace(",", THIN)
 
 
-def count(value: int) -> Numeral:
+def count(value: int) -> str:
     """Write a count with thin spaces between thousands."""
     return Numeral(f"{value:,}".replace(",", THIN), value)
 
 
-def percent(share: float, *, decimals: int = 0) -> Numeral:
+def percent(share: float, *, decimals: int = 0) -> str:
     """Write a share as a percentage; a share above zero never reads as 0 %."""
     if math.isnan(share):
         return Numeral(say("n/a"), share)
@@ -66,7 +69,7 @@ def percent(share: float, *, decimals: int = 0) -> Numeral:
     return Numeral(f"{number(100 * share, decimals=decimals)}{THIN}%", share)
 
 
-def interval(value: float, low: float, high: float, *, decimals: int) -> Numeral:
+def interval(value: float, low: float, high: float, *, decimals: int) -> str:
     """Write a value with its interval: "0.213 (0.210 to 0.216)"."""
     if math.isnan(low) or math.isnan(high):
         return number(value, decimals=decimals)

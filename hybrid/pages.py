@@ -338,13 +338,15 @@ def render(page: Page) -> str:
     True
     """
     html, most = _html(page), max(map(_longest, _blocks(page)), default=0)
-    while len(html.encode()) > LIMIT and most > FEWEST_ROWS:
-        most = max(most // 2, FEWEST_ROWS)
+    while (size := len(html.encode())) > LIMIT and most > FEWEST_ROWS:
+        most = max(int(0.9 * most * LIMIT / size), FEWEST_ROWS)
         page = replace(page, sections=[_cut(section, most) for section in page.sections])
         html = _html(page)
-    if (size := len(html.encode())) > LIMIT:
+    if size > LIMIT:
         largest = max(page.sections, key=lambda section: len(_html(replace(page, sections=[section]))))
-        raise PageError(f"the page has {size:,} bytes and may have {LIMIT:,}; show less in its largest section, {largest.title!r}")
+        raise PageError(
+            f"the page has {size:,} bytes and may have {LIMIT:,}; show less in its largest section, {largest.title!r}"
+        )
     return html
 
 
