@@ -33,7 +33,7 @@ from hybrid.holdout import hold_out
 from hybrid.labels import as_labels, encode, row_weights
 from hybrid.matrix import TEXT_HEAD, FeatureMatrix
 from hybrid.metrics import metric
-from hybrid.report import ImportanceReport, importance_report
+from hybrid.reports import ImportanceReport, importance_report
 from hybrid.transfer import adapt
 
 _PATIENCE = 20  # rounds, where ways of the head are compared

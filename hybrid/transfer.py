@@ -20,9 +20,9 @@ from hybrid.errors import LabelError, ParameterError
 from hybrid.head import HeadFit, fit_head
 from hybrid.head.choice import HeadChoice, with_head
 from hybrid.head.folds import head_folds
-from hybrid.importance import row_losses
 from hybrid.labels import as_labels, encode
 from hybrid.matrix import FeatureMatrix
+from hybrid.metrics import row_losses
 
 if TYPE_CHECKING:
     from hybrid.classifier import HybridClassifier

@@ -27,7 +27,7 @@ def report(
     """
     config = read_config(study)
     from hybrid import load
-    from hybrid.findings import answer
+    from hybrid.reports.findings import answer
     from intentree.errors import ConfigError
     from intentree.inputs import declared_encoder, read_examples, read_other_events
     from intentree.outputs import require_place

@@ -15,9 +15,10 @@ from scipy.stats import binomtest
 from hybrid.boosters import Booster, TreeParameters, booster_class
 from hybrid.calibration import calibration_table
 from hybrid.errors import LabelError, ParameterError
-from hybrid.importance import assign_folds, sample_rows
+from hybrid.holdout import assign_folds
 from hybrid.matrix import Column, FeatureMatrix
-from hybrid.report import ImportanceReport, importance_report
+from hybrid.reports import ImportanceReport, importance_report
+from hybrid.reports.importance import sample_rows
 
 HOSTILE = "<script>alert('x')</script>"
 PARAMETERS = TreeParameters(n_estimators=40, learning_rate=0.15, max_depth=3)

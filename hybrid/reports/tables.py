@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 
 from hybrid.boosters.base import Booster
-from hybrid.importance import OnStep, coordinate_runs, mean_shap, permutation_rises, row_losses
 from hybrid.matrix import TEXT_HEAD, FeatureMatrix
-from hybrid.metrics import Bootstrap, Interval
+from hybrid.metrics import Bootstrap, Interval, row_losses
+from hybrid.reports.importance import OnStep, coordinate_runs, mean_shap, permutation_rises
 
 MODEL = "model"
 BASE_RATE = "base rate"

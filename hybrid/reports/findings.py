@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from hybrid.numerals import count, decimals_for, interval, listed, number, percent, span
-from hybrid.report_tables import BASE_RATE, MODEL
-from hybrid.verdicts import Gap, GroupFinding, group_findings
+from hybrid.reports.tables import BASE_RATE, MODEL
+from hybrid.reports.verdicts import Gap, GroupFinding, group_findings
 
 if TYPE_CHECKING:
-    from hybrid.report import ImportanceReport
+    from hybrid.reports.report import ImportanceReport
 
 CARRIED = 0.8
 """Groups are named in the answer until they make up this share of SHAP."""

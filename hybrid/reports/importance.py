@@ -14,6 +14,7 @@ import torch
 
 from hybrid.boosters.base import Booster, TreeParameters
 from hybrid.matrix import TEXT_HEAD, Column, FeatureMatrix
+from hybrid.metrics import row_losses
 
 SHAP_BLOCK_VALUES = 16_000_000
 """Contributions held at once: 64 MB as float32, and the libraries need two to three times that while they compute them."""
@@ -141,12 +142,6 @@ def mean_shap(
     return Attribution(of_columns / scale, of_sets / scale)
 
 
-def row_losses(y: np.ndarray, proba: np.ndarray) -> np.ndarray:
-    """The log loss of each row, float64; probabilities are clipped by their dtype's epsilon, as scikit-learn clips them."""
-    eps = np.finfo(proba.dtype).eps
-    return -np.log(np.clip(proba[np.arange(len(y)), y].astype(np.float64), eps, 1 - eps))
-
-
 def permutation_rises(
     booster: Booster,
     matrix: FeatureMatrix,
@@ -197,31 +192,6 @@ def permutation_rises(
                 on_step(i * n_repeats + r + 1, len(rises) * n_repeats)
         work[:, positions] = own
     return rises
-
-
-def assign_folds(y: np.ndarray, groups: np.ndarray | None, n_folds: int, random_state: int) -> np.ndarray:
-    """The fold of each row: whole groups of rows drawn to folds, or, without groups, each class spread evenly.
-
-    Parameters
-    ----------
-    y : numpy.ndarray of int64, shape (n_rows,)
-        Class codes; a class may have fewer rows than there are folds.
-    groups : numpy.ndarray of int64, shape (n_rows,), optional
-        The group of each row, 0 .. n_groups - 1.
-    n_folds : int
-    random_state : int
-
-    Returns
-    -------
-    numpy.ndarray of int64, shape (n_rows,)
-    """
-    rng = np.random.default_rng(random_state)
-    if groups is not None:
-        present, codes = np.unique(groups, return_inverse=True)
-        return rng.permutation(len(present))[codes] % n_folds
-    folds = np.empty(len(y), dtype=np.int64)
-    folds[np.lexsort((rng.random(len(y)), y))] = np.arange(len(y)) % n_folds
-    return folds
 
 
 def ablation_probas(

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from hybrid.numerals import count, listed, percent
-from hybrid.verdicts import FEW_UNITS, VERDICTS, Verdict, group_findings, refits_learned
+from hybrid.reports.verdicts import FEW_UNITS, VERDICTS, Verdict, group_findings, refits_learned
 
 if TYPE_CHECKING:
-    from hybrid.report import ImportanceReport
+    from hybrid.reports.report import ImportanceReport
 
 FEW_ROWS = 100
 LOUD = 0.1

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
-from hybrid.importance import NOTHING_DROPPED
-from hybrid.report_tables import BASE_RATE
+from hybrid.reports.importance import NOTHING_DROPPED
+from hybrid.reports.tables import BASE_RATE
 
 if TYPE_CHECKING:
-    from hybrid.report import ImportanceReport
+    from hybrid.reports.report import ImportanceReport
 
 LITTLE = 0.05
 """A rise of the log loss below this share of the model's gain over the base rate is little."""

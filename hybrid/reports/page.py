@@ -9,19 +9,19 @@ import polars as pl
 from markupsafe import Markup
 
 from hybrid.calibration import PREDICTED_CLASS
-from hybrid.cautions import cautions
 from hybrid.charts import Bar, Series, bar_chart, line_chart
-from hybrid.findings import answer
-from hybrid.importance import NOTHING_DROPPED, coordinate_runs
 from hybrid.matrix import Column
 from hybrid.metrics import metric
 from hybrid.numerals import count, decimals_for, decimals_to_scale, interval, number, percent, span
 from hybrid.pages import Cell, Facts, Figure, KeyFigure, Page, Points, Section, Table, Text, Tone, render
-from hybrid.report_tables import BASE_RATE, MODEL
-from hybrid.verdicts import VERDICTS, Gap, GroupFinding, group_findings
+from hybrid.reports.cautions import cautions
+from hybrid.reports.findings import answer
+from hybrid.reports.importance import NOTHING_DROPPED, coordinate_runs
+from hybrid.reports.tables import BASE_RATE, MODEL
+from hybrid.reports.verdicts import VERDICTS, Gap, GroupFinding, group_findings
 
 if TYPE_CHECKING:
-    from hybrid.report import ImportanceReport
+    from hybrid.reports.report import ImportanceReport
 
 METRIC_NAMES = {
     "log_loss": "log loss",

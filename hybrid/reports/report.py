@@ -14,10 +14,11 @@ import polars as pl
 from hybrid.boosters.base import Booster, TreeParameters
 from hybrid.calibration import calibration_table, expected_calibration_error
 from hybrid.errors import LabelError, ParameterError
-from hybrid.importance import NOTHING_DROPPED, ablation_probas, assign_folds, sample_rows, shap_rows
+from hybrid.holdout import assign_folds
 from hybrid.matrix import FeatureMatrix
-from hybrid.report_page import importance_page
-from hybrid.report_tables import (
+from hybrid.reports.importance import NOTHING_DROPPED, ablation_probas, sample_rows, shap_rows
+from hybrid.reports.page import importance_page
+from hybrid.reports.tables import (
     BASE_RATE,
     MODEL,
     attribution_tables,
