@@ -119,7 +119,7 @@ class Table:
     @property
     def filters(self) -> bool:
         """Whether there is a box to filter by."""
-        return len(self.rows) >= FILTERED_FROM
+        return self.sorts and len(self.rows) >= FILTERED_FROM
 
 
 @dataclass(frozen=True)

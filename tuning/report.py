@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hybrid.charts import Bar, bar_chart
 from hybrid.numerals import count, decimals_for, decimals_to_scale, interval, number, percent, span
-from hybrid.pages import Cell, Code, Facts, Figure, KeyFigure, Page, Points, Section, Table, Text, render
+from hybrid.pages import Cell, Code, Facts, Figure, KeyFigure, Page, Points, Section, Table, Tabs, Text, render
 from tuning.distributions import SWITCH
 from tuning.findings import (
     FEWEST_FOR_IMPORTANCE,
@@ -177,7 +177,8 @@ def _best_section(study: Study) -> Section:
         "The best trial’s settings, for the table [model] of a TOML file; in Python, model.set_params(**study.best_params). "
         f"study.best_model() refits on all examples with the mean of the best rounds, {count(study.best_rounds)}."
     )
-    return Section("The best trials", [table, Code(model_table(study), text)])
+    views = [("Side by side", [table]), ("The best as TOML", [Code(model_table(study), text)])]
+    return Section("The best trials", [Tabs(views)])
 
 
 def _cost_table(study: Study) -> Table:
@@ -197,7 +198,7 @@ def _cost_table(study: Study) -> Table:
     ]
     whole = max(built + in_trials, 1e-9)
     rows: list[list[str | Cell]] = [
-        [step, Cell(_time(seconds), share=seconds / whole), percent(seconds / whole), what]
+        [step, Cell(_time(seconds), share=seconds / whole, value=seconds), percent(seconds / whole), what]
         for step, seconds, what in steps
     ]
     n_trials = study.trials.height
