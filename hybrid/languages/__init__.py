@@ -7,7 +7,7 @@ sentence as its key, and its translation with the same placeholders.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -56,6 +56,17 @@ def language() -> str:
 def say(message: str, /, **values: object) -> str:
     """A message in the language that is spoken now, with its placeholders filled; in English where the catalogue lacks it."""
     return catalogue(language()).get(message, message).format(**values)
+
+
+def paragraph(sentences: Iterable[str]) -> str:
+    """Sentences as one paragraph."""
+    return say(" ").join(sentences)
+
+
+def gloss(name: str) -> str:
+    """A name that stands in the data too, such as that of a group: its translation, and the name itself beside it."""
+    translated = say(name) if name in catalogue(language()) else name
+    return name if translated == name else f"{translated}（{name}）"
 
 
 @cache
