@@ -26,7 +26,7 @@ def said(path: Path) -> Iterator[str]:
     if "from hybrid.languages import" not in text and path.parent.name != "languages":
         return
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "say":
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("say", "message"):
             argument = node.args[0]
             for option in (argument.body, argument.orelse) if isinstance(argument, ast.IfExp) else (argument,):
                 if isinstance(option, ast.Constant):

@@ -166,11 +166,13 @@ def _best_and_own(study: Study) -> str:
         loss(study, b) < loss(study, o)
         for b, o in zip(TrialResult.of(best).values, TrialResult.of(own).values, strict=True)
     )
-    relative = f"{say(', ')}{percent(gain / abs(own.value), decimals=1)}" if own.value else ""
+    shown = number(gain)
+    if own.value:
+        shown = say("{gain}, {share}", gain=shown, share=percent(gain / abs(own.value), decimals=1))
     gains = say(
         "The model’s own settings have {own}: the search gains {gain}, and is better on {better} of {folds} folds.",
         own=number(own.value),
-        gain=f"{number(gain)}{relative}",
+        gain=shown,
         better=better,
         folds=folds,
     )

@@ -58,15 +58,30 @@ def say(message: str, /, **values: object) -> str:
     return catalogue(language()).get(message, message).format(**values)
 
 
+def message(text: str) -> str:
+    """The text as it is: marks what `say` is given later, from a table of constants, as a message of the catalogue."""
+    return text
+
+
 def paragraph(sentences: Iterable[str]) -> str:
     """Sentences as one paragraph."""
     return say(" ").join(sentences)
 
 
+def translated(text: str) -> str:
+    """A text that may be the user's own: its translation if it is a message of the catalogue, else as it is, braces and all."""
+    return catalogue(language()).get(text, text)
+
+
 def gloss(name: str) -> str:
     """A name that stands in the data too, such as that of a group: its translation, and the name itself beside it."""
-    translated = say(name) if name in catalogue(language()) else name
-    return name if translated == name else f"{translated}（{name}）"
+    found = translated(name)
+    return name if found == name else f"{found}（{name}）"
+
+
+def quoted(name: str) -> str:
+    """A name from the data in quotation marks, with its translation where it has one."""
+    return f"“{gloss(name)}”"
 
 
 @cache

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from hybrid.languages import quoted, say
 from hybrid.numerals import count, listed, percent
 from hybrid.reports.verdicts import FEW_UNITS, VERDICTS, Verdict, group_findings, refits_learned
 
@@ -28,49 +29,64 @@ def _disagreements(report: ImportanceReport) -> list[Caution]:
     groups = group_findings(report)
 
     def named(verdict: Verdict, least_share: float = 0.0) -> str:
-        names = [f"“{g.name}”" for g in groups if g.verdict == verdict and g.share >= least_share]
+        names = [quoted(g.name) for g in groups if g.verdict == verdict and g.share >= least_share]
         return listed(names) if names else ""
 
     remarks = [
         (
             named("stand-in"),
-            "shuffling hurts, leaving out does not.",
-            "The model leans on this evidence, but other groups say the same in other words; shuffling overstates what would be lost. "
-            "Groups that replace each other must not be dropped together: drop one, then look again.",
+            say("shuffling hurts, leaving out does not."),
+            say(
+                "The model leans on this evidence, but other groups say the same in other words; shuffling overstates what would be lost. "
+                "Groups that replace each other must not be dropped together: drop one, then look again."
+            ),
         ),
         (
             named("nothing", LOUD),
-            "scores move, but not for the better.",
-            "SHAP says what the model does, not whether it is right to: it may have learned chance from its training data.",
+            say("scores move, but not for the better."),
+            say(
+                "SHAP says what the model does, not whether it is right to: it may have learned chance from its training data."
+            ),
         ),
         (
             named("harmful"),
-            "models without it are better.",
-            "They were trained on fewer rows than this one, and fewer rows are more easily misled. Train without it before dropping it.",
+            say("models without it are better."),
+            say(
+                "They were trained on fewer rows than this one, and fewer rows are more easily misled. Train without it before dropping it."
+            ),
         ),
-        (named("misused"), "this model does not gain from what others gain from.", VERDICTS["misused"][1]),
+        (
+            named("misused"),
+            say("this model does not gain from what others gain from."),
+            say(VERDICTS["misused"][1]),
+        ),
     ]
-    return [(f"{names}: {lead}", meaning) for names, lead, meaning in remarks if names]
+    return [(say("{names}: {lead}", names=names, lead=lead), meaning) for names, lead, meaning in remarks if names]
 
 
 def _thin(report: ImportanceReport) -> list[Caution]:
     basis = report.basis
     rows_of = dict(zip(map(str, report.classes), basis.class_rows, strict=True))
-    absent = [f"“{label}”" for label, rows in rows_of.items() if not rows]
+    absent = [quoted(label) for label, rows in rows_of.items() if not rows]
     rarest = min(rows_of, key=rows_of.__getitem__)
     remarks = []
     if absent:
-        shown = listed(absent) if len(absent) <= 5 else f"{len(absent)} of {len(rows_of)} classes"
-        remarks.append((f"No rows of {shown}.", "Nothing here says how the model does on them."))
+        shown = listed(absent) if len(absent) <= 5 else say("{n} of {total} classes", n=len(absent), total=len(rows_of))
+        remarks.append(
+            (say("No rows of {classes}.", classes=shown), say("Nothing here says how the model does on them."))
+        )
     elif len(rows_of) == 2 and rows_of[rarest] < FEW_ROWS:
-        meaning = "Intervals from so few are themselves uncertain; more labelled rows will change the picture."
-        remarks.append((f"Few rows of “{rarest}”: {rows_of[rarest]}.", meaning))
+        meaning = say("Intervals from so few are themselves uncertain; more labelled rows will change the picture.")
+        remarks.append((say("Few rows of {label}: {n}.", label=quoted(rarest), n=rows_of[rarest]), meaning))
     if basis.row_groups is None:
-        meaning = "Where users or sessions have several rows each, the intervals are too narrow: name the column that groups them."
-        remarks.append(("Rows were taken as independent.", meaning))
+        meaning = say(
+            "Where users or sessions have several rows each, the intervals are too narrow: name the column that groups them."
+        )
+        remarks.append((say("Rows were taken as independent."), meaning))
     if (units := basis.row_groups or basis.rows) < FEW_UNITS:
-        meaning = "Intervals that resample so few come out too narrow, and no verdict is drawn from them."
-        remarks.append((f"Few {'rows' if basis.row_groups is None else 'groups of rows'}: {units}.", meaning))
+        meaning = say("Intervals that resample so few come out too narrow, and no verdict is drawn from them.")
+        few = say("Few rows: {n}.", n=units) if basis.row_groups is None else say("Few groups of rows: {n}.", n=units)
+        remarks.append((few, meaning))
     return remarks
 
 
@@ -84,9 +100,13 @@ def _miscalibrated(report: ImportanceReport) -> list[Caution]:
     observed = float(table["observed"].to_numpy() @ rows / rows.sum())
     return [
         (
-            f"Probabilities are off: {off} of {table.height} bins miss the observed share.",
-            f"The mean prediction is {percent(predicted, decimals=1)}, the truth {percent(observed, decimals=1)}. Rankings are not touched "
-            "by this, but calibrate before multiplying a probability with a price or comparing it with a fixed threshold.",
+            say("Probabilities are off: {off} of {bins} bins miss the observed share.", off=off, bins=table.height),
+            say(
+                "The mean prediction is {predicted}, the truth {observed}. Rankings are not touched by this, but calibrate before "
+                "multiplying a probability with a price or comparing it with a fixed threshold.",
+                predicted=percent(predicted, decimals=1),
+                observed=percent(observed, decimals=1),
+            ),
         )
     ]
 
@@ -94,10 +114,16 @@ def _miscalibrated(report: ImportanceReport) -> list[Caution]:
 def _refits(report: ImportanceReport) -> list[Caution]:
     basis = report.basis
     if basis.no_ablation:
-        return [("Nothing was refitted.", f"Leaving groups out was not tested: {basis.no_ablation}.")]
+        why = say("Leaving groups out was not tested: {why}.", why=say(basis.no_ablation))
+        return [(say("Nothing was refitted."), why)]
     if not refits_learned(report):
-        meaning = "Trained on these rows alone, they hardly beat the base rate. The verdicts take no notice of them."
-        return [("The refits learned too little.", meaning)]
-    folds = f"{count(basis.sampled_rows)}, in {basis.ablation_folds} folds"
-    meaning = f"They learn from these rows alone ({folds}). Compare them with each other, not with the model."
-    return [("Refits see less than the model did.", meaning)]
+        meaning = say(
+            "Trained on these rows alone, they hardly beat the base rate. The verdicts take no notice of them."
+        )
+        return [(say("The refits learned too little."), meaning)]
+    meaning = say(
+        "They learn from these rows alone ({rows}, in {folds} folds). Compare them with each other, not with the model.",
+        rows=count(basis.sampled_rows),
+        folds=basis.ablation_folds,
+    )
+    return [(say("Refits see less than the model did."), meaning)]

@@ -10,10 +10,11 @@ from markupsafe import Markup
 
 from hybrid.calibration import PREDICTED_CLASS
 from hybrid.charts import Bar, Series, bar_chart, line_chart
+from hybrid.languages import gloss, message, paragraph, quoted, say, speaking, translated
 from hybrid.matrix import Column
 from hybrid.metrics import metric
 from hybrid.numerals import count, decimals_for, decimals_to_scale, interval, number, percent, span
-from hybrid.pages import Cell, Facts, Figure, KeyFigure, Page, Points, Section, Table, Text, Tone, render
+from hybrid.pages import Block, Cell, Facts, Figure, KeyFigure, Page, Points, Section, Table, Tabs, Text, Tone, render
 from hybrid.reports.cautions import cautions
 from hybrid.reports.findings import answer
 from hybrid.reports.importance import NOTHING_DROPPED, coordinate_runs
@@ -24,29 +25,34 @@ if TYPE_CHECKING:
     from hybrid.reports.report import ImportanceReport
 
 METRIC_NAMES = {
-    "log_loss": "log loss",
-    "roc_auc": "ROC AUC",
-    "average_precision": "average precision",
-    "accuracy": "accuracy",
+    "log_loss": message("log loss"),
+    "roc_auc": message("ROC AUC"),
+    "average_precision": message("average precision"),
+    "accuracy": message("accuracy"),
 }
-DIRECTION = "Log loss: lower is better; all others: higher."
+DIRECTION = message("Log loss: lower is better; all others: higher.")
 TOP_COLUMNS = 30
 CLASSES_DRAWN = 6
 
 
-def importance_page(report: ImportanceReport) -> str:
+def importance_page(report: ImportanceReport, lang: str) -> str:
     """The report as one self-contained HTML document."""
-    sections = [
-        _metrics_section(report),
-        _groups_section(report),
-        Section("What to distrust", [Points(cautions(report))]),
-        _ablation_section(report),
-        *([Section("Families of behaviour features", [_families_table(report)])] if report.families.height else []),
-        Section("Columns", [_columns_table(report)]),
-        _calibration_section(report),
-        Section("Where these numbers come from", [Facts(_basis(report)), Facts(report.provenance)]),
-    ]
-    return render(Page("Importance report", report.title, answer(report), _key_figures(report), sections))
+    with speaking(lang):
+        families = [Section(say("Families of behaviour features"), [_families_table(report)])]
+        sections = [
+            _metrics_section(report),
+            _groups_section(report),
+            Section(say("What to distrust"), [Points(cautions(report))]),
+            _ablation_section(report),
+            *(families if report.families.height else []),
+            Section(say("Columns"), [_columns_table(report)]),
+            _calibration_section(report),
+            Section(
+                say("Where these numbers come from"), [Facts(_basis(report)), Facts(_provenance(report.provenance))]
+            ),
+        ]
+        title = translated(report.title)
+        return render(Page(say("Importance report"), title, answer(report), _key_figures(report), sections))
 
 
 def _key_figures(report: ImportanceReport) -> list[KeyFigure]:
@@ -54,13 +60,17 @@ def _key_figures(report: ImportanceReport) -> list[KeyFigure]:
     base = dict(report.metrics.filter(pl.col("model") == BASE_RATE).select("metric", "value").iter_rows())
     for row in report.metrics.filter(pl.col("model") == MODEL).iter_rows(named=True):
         digits = decimals_for([row["high"] - row["low"]])
-        note = f"base rate {number(base[row['metric']], decimals=digits)}"
+        note = say("base rate {value}", value=number(base[row["metric"]], decimals=digits))
         if row["low"] == row["low"]:
-            note = f"{span(row['low'], row['high'], decimals=digits)}; {note}"
-        figures.append(KeyFigure(METRIC_NAMES[row["metric"]], number(row["value"], decimals=digits), note))
+            note = say("; ").join([span(row["low"], row["high"], decimals=digits), note])
+        figures.append(KeyFigure(say(METRIC_NAMES[row["metric"]]), number(row["value"], decimals=digits), note))
     basis = report.basis
-    note = f"in {count(basis.row_groups)} groups" if basis.row_groups is not None else f"{len(report.classes)} classes"
-    return [*figures, KeyFigure("rows", count(basis.rows), note)]
+    note = (
+        say("{n} classes", n=len(report.classes))
+        if basis.row_groups is None
+        else say("in {n} groups", n=count(basis.row_groups))
+    )
+    return [*figures, KeyFigure(say("rows"), count(basis.rows), note)]
 
 
 def _comparison_table(frame: pl.DataFrame, caption: str, change: str) -> Table:
@@ -76,7 +86,7 @@ def _comparison_table(frame: pl.DataFrame, caption: str, change: str) -> Table:
         places[name, "difference"] = decimals_for(of_metric["difference_high"] - of_metric["difference_low"])
     rows = []
     for (name,), part in frame.group_by(kind, maintain_order=True):
-        cells: list[str | Cell] = ["nothing (all groups)" if name == NOTHING_DROPPED else str(name)]
+        cells: list[str | Cell] = [say("nothing (all groups)") if name == NOTHING_DROPPED else _row_name(str(name))]
         for row in part.iter_rows(named=True):
             value = Gap(row["value"], row["low"], row["high"])
             cells.append(_gap_cell(value, places[row["metric"]]))
@@ -84,10 +94,15 @@ def _comparison_table(frame: pl.DataFrame, caption: str, change: str) -> Table:
                 own = places[row["metric"], "difference"]
                 cells.append(_difference(row, own) if name != reference else Cell("–", tone="muted"))
         rows.append(cells)
-    header = [{"dropped": "left out"}.get(kind, kind)]
+    header = [say("left out") if kind == "dropped" else say("model")]
     for name in metrics:
-        header += [METRIC_NAMES[name]] if alone else [METRIC_NAMES[name], change]
+        header += [say(METRIC_NAMES[name])] if alone else [say(METRIC_NAMES[name]), change]
     return Table(caption, header, rows)
+
+
+def _row_name(name: str) -> str:
+    """A model or a group; the report's own rows have their names translated whole."""
+    return translated(name) if name in (MODEL, BASE_RATE) else gloss(name)
 
 
 def _difference(row: Mapping[str, Any], places: int) -> Cell:
@@ -95,7 +110,8 @@ def _difference(row: Mapping[str, Any], places: int) -> Cell:
     better = 1 if metric(row["metric"]).greater_is_better else -1
     tones: dict[int | None, Tone] = {better: "good", -better: "bad"}
     cell = _gap_cell(gap, places)
-    return Cell(f"+{cell.text}" if gap.value > 0 else cell.text, cell.note, tone=tones.get(gap.sign, "muted"))
+    text = f"+{cell.text}" if gap.value > 0 else cell.text
+    return Cell(text, cell.note, tone=tones.get(gap.sign, "muted"), value=gap.value)
 
 
 def _gap_cell(gap: Gap, places: int) -> Cell:
@@ -105,24 +121,37 @@ def _gap_cell(gap: Gap, places: int) -> Cell:
 
 
 def _metrics_section(report: ImportanceReport) -> Section:
-    unit = "rows" if report.basis.row_groups is None else "groups of rows"
-    caption = (
-        f"On {count(report.basis.rows)} rows. Small print: 95 % intervals, from resampling {unit}. Differences: each model less the first, "
-        f"paired on the same resamples. {DIRECTION} The base rate knows how frequent each class is in these rows, and nothing else."
+    resampled = (
+        say("Small print: 95 % intervals, from resampling rows.")
+        if report.basis.row_groups is None
+        else say("Small print: 95 % intervals, from resampling groups of rows.")
     )
-    return Section("How good it is", [_comparison_table(report.metrics, caption, "difference")])
+    caption = [
+        say("On {n} rows.", n=count(report.basis.rows)),
+        resampled,
+        say("Differences: each model less the first, paired on the same resamples."),
+        say(DIRECTION),
+        say("The base rate knows how frequent each class is in these rows, and nothing else."),
+    ]
+    return Section(say("How good it is"), [_comparison_table(report.metrics, paragraph(caption), say("difference"))])
 
 
 def _ablation_section(report: ImportanceReport) -> Section:
-    basis = report.basis
+    basis, title = report.basis, say("Without each group")
     if basis.no_ablation:
-        return Section("Without each group", [Text([f"No models were refitted: {basis.no_ablation}."])])
-    caption = (
-        f"Models like this one, {basis.rounds} rounds each, trained and tested by cross-fitting in {basis.ablation_folds} folds "
-        f"on {count(basis.sampled_rows)} of the report’s rows. Small print: 95 % intervals. Changes: less the model with all groups, "
-        f"paired on the same resamples. {DIRECTION}"
-    )
-    return Section("Without each group", [_comparison_table(report.ablation, caption, "change")])
+        return Section(title, [Text([say("No models were refitted: {why}.", why=say(basis.no_ablation))])])
+    caption = [
+        say(
+            "Models like this one, {rounds} rounds each, trained and tested by cross-fitting in {folds} folds on {rows} of the report’s "
+            "rows.",
+            rounds=basis.rounds,
+            folds=basis.ablation_folds,
+            rows=count(basis.sampled_rows),
+        ),
+        say("Small print: 95 % intervals. Changes: less the model with all groups, paired on the same resamples."),
+        say(DIRECTION),
+    ]
+    return Section(title, [_comparison_table(report.ablation, paragraph(caption), say("change"))])
 
 
 def _groups_section(report: ImportanceReport) -> Section:
@@ -130,45 +159,57 @@ def _groups_section(report: ImportanceReport) -> Section:
     permuted = decimals_for(g.permutation.high - g.permutation.low for g in groups)
     ablated = decimals_for(g.ablation.high - g.ablation.low for g in groups if g.ablation)
     margin = decimals_to_scale(max(g.shap for g in groups))
-    shares = [Bar(g.name, g.share, text=percent(g.share)) for g in groups]
+    shares = [Bar(gloss(g.name), g.share, text=percent(g.share)) for g in groups]
     charts = [
-        bar_chart(shares, title="Moves the scores: share of SHAP"),
-        bar_chart([_gap_bar(g.name, g.permutation, permuted) for g in groups], title="Shuffled: rise of log loss"),
+        bar_chart(shares, title=say("Moves the scores: share of SHAP")),
+        bar_chart([_gap_bar(g.name, g.permutation, permuted) for g in groups], title=say("Shuffled: rise of log loss")),
     ]
     if any(g.ablation for g in groups):
         bars = [_gap_bar(g.name, g.ablation, ablated) for g in groups if g.ablation]
-        charts.append(bar_chart(bars, title="Left out: rise of log loss"))
+        charts.append(bar_chart(bars, title=say("Left out: rise of log loss")))
     basis = report.basis
-    caption = (
-        f"Three questions to the same groups. How much does it move the scores (SHAP, {count(basis.shap_rows)} rows)? What does the "
-        f"trained model lose when the group’s values come from other rows ({count(basis.sampled_rows)} rows, mean of "
-        f"{basis.n_repeats} shuffles)? What do models lose that never see it? Whiskers are 95 % intervals; a pale bar’s interval "
-        "holds zero. About one interval in twenty misses the truth."
+    caption = say(
+        "Three questions to the same groups. How much does it move the scores (SHAP, {shap_rows} rows)? What does the "
+        "trained model lose when the group’s values come from other rows ({rows} rows, mean of {n} shuffles)? What do models lose "
+        "that never see it? Whiskers are 95 % intervals; a pale bar’s interval holds zero. About one interval in twenty misses the truth.",
+        shap_rows=count(basis.shap_rows),
+        rows=count(basis.sampled_rows),
+        n=basis.n_repeats,
     )
     rows: list[list[str | Cell]] = [
         [
-            group.name,
-            Cell(percent(group.share), f"{number(group.shap, decimals=margin)} margin", share=group.share),
+            gloss(group.name),
+            Cell(
+                percent(group.share),
+                say("{value} margin", value=number(group.shap, decimals=margin)),
+                share=group.share,
+            ),
             _gap_cell(group.permutation, permuted),
-            _gap_cell(group.ablation, ablated) if group.ablation else Cell("not tested", tone="muted"),
-            Cell(VERDICTS[group.verdict][0], tone=_verdict_tone(group)),
-            VERDICTS[group.verdict][1],
+            _gap_cell(group.ablation, ablated) if group.ablation else Cell(say("not tested"), tone="muted"),
+            Cell(say(VERDICTS[group.verdict][0]), tone=_verdict_tone(group)),
+            say(VERDICTS[group.verdict][1]),
         ]
         for group in groups
     ]
-    header = ["group", "share of SHAP", "shuffled", "left out", "verdict", "what it means"]
-    heading = (
+    header = [
+        say("group"),
+        say("share of SHAP"),
+        say("shuffled"),
+        say("left out"),
+        say("verdict"),
+        say("what it means"),
+    ]
+    heading = say(
         "The same in figures, and what to do. Shuffled and left out: rise of the log loss. “Adds nothing” leaves room for no more than a "
         "twentieth of the model’s gain over the base rate."
     )
-    return Section(
-        "Which evidence carries it", [Figure(charts, caption), Table(heading, header, rows, words=(0, 4, 5))]
-    )
+    blocks: list[Block] = [Figure(charts, caption), Table(heading, header, rows, words=(0, 4, 5))]
+    return Section(say("Which evidence carries it"), blocks)
 
 
 def _gap_bar(name: str, gap: Gap, places: int) -> Bar:
     text = interval(gap.value, gap.low, gap.high, decimals=places)
-    return Bar(name, gap.value, gap.low, gap.high, text, muted=gap.sign == 0)
+    return Bar(gloss(name), gap.value, gap.low, gap.high, text, muted=gap.sign == 0)
 
 
 def _verdict_tone(group: GroupFinding) -> Tone:
@@ -184,18 +225,19 @@ def _families_table(report: ImportanceReport) -> Table:
     rows: list[list[str | Cell]] = [
         [
             row["family"],
-            row["group"],
+            gloss(row["group"]),
             count(row["columns"]),
             Cell(number(row["shap"], decimals=places), share=row["shap"] / top),
             percent(row["gain"] / total, decimals=1),
         ]
         for row in report.families.iter_rows(named=True)
     ]
-    caption = (
+    caption = say(
         "Columns that are computed alike stand together. SHAP: mean size of the sum of their contributions to the margin; gain: share of "
         "all loss reduction in training."
     )
-    return Table(caption, ["family", "group", "columns", "mean |SHAP|", "gain"], rows, words=(0, 1))
+    header = [say("family"), say("group"), say("columns"), say("mean |SHAP|"), say("gain")]
+    return Table(caption, header, rows, words=(0, 1))
 
 
 def _columns_table(report: ImportanceReport) -> Table:
@@ -222,21 +264,24 @@ def _columns_table(report: ImportanceReport) -> Table:
     places = decimals_to_scale(top)
     rows: list[list[str | Cell]] = [
         [
-            row["column"] if row["columns"] == 1 else f"{row['column']}: {row['columns']} coordinates",
-            row["group"],
+            row["column"]
+            if row["columns"] == 1
+            else say("{name}: {n} coordinates", name=gloss(row["column"]), n=row["columns"]),
+            gloss(row["group"]),
             Cell(number(row["shap"], decimals=places), share=row["shap"] / top),
             percent(row["gain"] / total, decimals=1),
         ]
         for row in shown.iter_rows(named=True)
     ]
     left = max(single.height - TOP_COLUMNS, 0)
-    more = f" {count(left)} weaker ones are not shown; all are in the report’s frame." if left else ""
-    caption = (
-        f"The {count(min(single.height, TOP_COLUMNS))} columns that move the scores most.{more} SHAP: mean size of the contribution to "
-        "the margin; gain: share of all loss reduction in training. Coordinates of an embedding mean nothing one by one and stand as "
-        "one, with the SHAP of their sum."
-    )
-    return Table(caption, ["column", "group", "mean |SHAP|", "gain"], rows, words=(0, 1))
+    caption = [
+        say("The {n} columns that move the scores most.", n=count(min(single.height, TOP_COLUMNS))),
+        *([say("{n} weaker ones are not shown; all are in the report’s frame.", n=count(left))] if left else []),
+        say("SHAP: mean size of the contribution to the margin; gain: share of all loss reduction in training."),
+        say("Coordinates of an embedding mean nothing one by one and stand as one, with the SHAP of their sum."),
+    ]
+    header = [say("column"), say("group"), say("mean |SHAP|"), say("gain")]
+    return Table(paragraph(caption), header, rows, words=(0, 1))
 
 
 def _calibration_section(report: ImportanceReport) -> Section:
@@ -244,12 +289,14 @@ def _calibration_section(report: ImportanceReport) -> Section:
     drawn = parts if len(parts) <= CLASSES_DRAWN + 1 else parts[:1]
     charts = [_calibration_chart(part) for part in drawn]
     first = parts[0]["class"][0]
-    of = "the class that each row is predicted as" if first == PREDICTED_CLASS else f"“{first}”"
-    text = (
-        f"When the model says 30 %, is it right 30 % of the time? The probability of {of} is off by "
-        f"{number(100 * report.expected_calibration_error, decimals=1)} percentage points on average (expected calibration error)."
+    of = say("the class that each row is predicted as") if first == PREDICTED_CLASS else quoted(first)
+    text = say(
+        "When the model says 30 %, is it right 30 % of the time? The probability of {label} is off by {points} percentage points on "
+        "average (expected calibration error).",
+        label=of,
+        points=number(100 * report.expected_calibration_error, decimals=1),
     )
-    caption = (
+    caption = say(
         "Points: bins of equally many rows. On the dashed line, predicted and observed agree; above it, the model says too little, "
         "below it too much. Whiskers: 95 % Wilson intervals, rows taken as independent."
     )
@@ -261,47 +308,61 @@ def _calibration_section(report: ImportanceReport) -> Section:
         ]
         for row in parts[0].iter_rows(named=True)
     ]
-    table = Table(f"The probability of {of}, in figures.", ["mean predicted", "observed", "rows"], rows, words=())
-    return Section("Can the probabilities be taken at their word?", [Text([text]), Figure(charts, caption), table])
+    header = [say("mean predicted"), say("observed"), say("rows")]
+    table = Table(say("The probability of {label}, in figures.", label=of), header, rows, words=())
+    title = say("Can the probabilities be taken at their word?")
+    return Section(title, [Text([text]), Tabs([(say("Chart"), [Figure(charts, caption)]), (say("Figures"), [table])])])
 
 
 def _calibration_chart(part: pl.DataFrame) -> Markup:
     series = Series(
-        "observed",
+        say("observed"),
         part["mean_predicted"].to_list(),
         part["observed"].to_list(),
         part["low"].to_list(),
         part["high"].to_list(),
     )
     name = part["class"][0]
-    title = "Right when sure?" if name == PREDICTED_CLASS else f"Observed share of “{name}”"
+    title = say("Right when sure?") if name == PREDICTED_CLASS else say("Observed share of {label}", label=quoted(name))
     return line_chart(
-        [series], title=title, x_label="mean predicted probability", y_label="observed share", diagonal=True, height=320
+        [series],
+        title=title,
+        x_label=say("mean predicted probability"),
+        y_label=say("observed share"),
+        diagonal=True,
+        height=320,
     )
 
 
 def _basis(report: ImportanceReport) -> dict[str, str]:
     """What the numbers rest on, as facts."""
     basis = report.basis
-    facts = {"rows": count(basis.rows)}
+    facts = {say("rows"): count(basis.rows)}
     if len(report.classes) <= 12:
-        facts["rows of each class"] = ", ".join(
+        facts[say("rows of each class")] = ", ".join(
             f"{label}: {count(rows)}" for label, rows in zip(report.classes, basis.class_rows, strict=True)
         )
     else:
-        facts["classes"] = count(len(report.classes))
+        facts[say("classes")] = count(len(report.classes))
     if basis.row_groups is None:
-        facts["resampled by"] = "row"
-        facts["rows of permutation and ablation"] = count(basis.sampled_rows)
+        facts[say("resampled by")] = say("row")
+        facts[say("rows of permutation and ablation")] = count(basis.sampled_rows)
     else:
-        facts["resampled by"] = f"group, {count(basis.row_groups)} of them"
-        facts["rows of permutation and ablation"] = (
-            f"{count(basis.sampled_rows)}, of {count(basis.sampled_row_groups or 0)} groups"
+        facts[say("resampled by")] = say("group, {n} of them", n=count(basis.row_groups))
+        facts[say("rows of permutation and ablation")] = say(
+            "{rows}, of {n} groups", rows=count(basis.sampled_rows), n=count(basis.sampled_row_groups or 0)
         )
-    facts["rows of SHAP"] = count(basis.shap_rows)
-    facts["shuffles of each group"] = count(basis.n_repeats)
-    facts["folds of the ablation"] = (
-        count(basis.ablation_folds) if basis.ablation_folds else f"none: {basis.no_ablation}"
+    facts[say("rows of SHAP")] = count(basis.shap_rows)
+    facts[say("shuffles of each group")] = count(basis.n_repeats)
+    facts[say("folds of the ablation")] = (
+        count(basis.ablation_folds) if basis.ablation_folds else say("none: {why}", why=say(basis.no_ablation))
     )
-    facts["boosting rounds"] = count(basis.rounds)
+    facts[say("boosting rounds")] = count(basis.rounds)
     return facts
+
+
+def _provenance(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """What the report is told of its origin, the names of entries translated where they are known."""
+    return {
+        translated(name): _provenance(value) if isinstance(value, Mapping) else value for name, value in entries.items()
+    }

@@ -118,13 +118,15 @@ class ImportanceReport:
     basis: Basis
     provenance: Mapping[str, Any]
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, lang: str = "en") -> Path:
         """Write the report as one self-contained HTML file, under 5 MB.
 
         Parameters
         ----------
         path : str or Path
             Ends in ``.html``; its folder is made where it is missing.
+        lang : {"en", "zh"}, default "en"
+            The page's language: English or Chinese.
 
         Returns
         -------
@@ -133,15 +135,16 @@ class ImportanceReport:
         Raises
         ------
         ParameterError
-            Another ending.
+            Another ending or language.
         """
         path = Path(path)
         if path.suffix.lower() != ".html":
             raise ParameterError(
                 f"a report is saved as .html, not as {path.name!r}; its tables are Polars frames, to be written as you like"
             )
+        page = importance_page(self, lang)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(importance_page(self), encoding="utf-8")
+        path.write_text(page, encoding="utf-8")
         return path
 
 

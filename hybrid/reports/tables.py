@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from hybrid.boosters.base import Booster
+from hybrid.languages import message
 from hybrid.matrix import TEXT_HEAD, FeatureMatrix
 from hybrid.metrics import Bootstrap, Interval, row_losses
 from hybrid.reports.importance import OnStep, coordinate_runs, mean_shap, permutation_rises
@@ -176,11 +177,11 @@ def permutation_table(
 def why_no_ablation(y: np.ndarray, wanted_folds: int, n_units: int) -> str:
     """The reason that no ablation can be made, or nothing."""
     if wanted_folds == 0:
-        return "it was switched off (ablation_folds=0)"
+        return message("it was switched off (ablation_folds=0)")
     if n_units < 2:
-        return "the rows form a single group, which no folds can split"
+        return message("the rows form a single group, which no folds can split")
     if len(np.unique(y)) < 2:
-        return "the rows hold one class only, from which nothing can be learned"
+        return message("the rows hold one class only, from which nothing can be learned")
     return ""
 
 
