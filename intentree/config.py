@@ -22,6 +22,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from features import BehaviorFeatures, EventLog
 from features.frames import closest
 from hybrid import EmbeddingStore, HybridClassifier, TextEncoder, finetune, score_parquet
+from hybrid.languages import LANGUAGES
 from intentree.errors import ConfigError
 from intentree.keywords import Keywords
 from tuning import tune
@@ -65,6 +66,12 @@ def _storage(value: str, info: ValidationInfo) -> str:
     if separator:
         return f"{scheme}:///{_beside(rest, info)}" if scheme.startswith("sqlite") and rest else value
     return value if "://" in value else str(_beside(value, info))
+
+
+def _language(value: Any) -> str:
+    if value not in LANGUAGES:
+        raise PydanticCustomError("language", "must be " + " or ".join(f'"{lang}"' for lang in LANGUAGES))
+    return str(value)
 
 
 PathBeside = Annotated[Path, BeforeValidator(_beside)]
@@ -144,6 +151,7 @@ class Output(Table):
     report: PathBeside = Field(default="report.html", validate_default=True)
     study_report: PathBeside = Field(default="study.html", validate_default=True)
     features: PathBeside = Field(default="features.parquet", validate_default=True)
+    lang: Annotated[str, BeforeValidator(_language)] = LANGUAGES[0]
 
 
 class Config(Table):

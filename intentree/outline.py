@@ -128,6 +128,7 @@ events = "recent/*.parquet"      # in place of the artifact's log
 #artifact = "artifact"
 #report = "report.html"
 #study_report = "study.html"
+#lang = "en"                     # of both pages: en or zh
 #features = "features.parquet\"""",
 }
 """Each table as one may write it."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from intentree.options import ArtifactOption, StudyFile
+from intentree.options import ArtifactOption, LangOption, StudyFile
 from intentree.toml_file import read_config
 
 
@@ -19,6 +19,7 @@ def report(
         typer.Option("--examples", help="Labelled rows, in place of [examples] test; may be repeated."),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File, in place of [output] report.")] = None,
+    lang: LangOption = None,
 ) -> None:
     """Report which evidence the artifact's scores rest on.
 
@@ -27,6 +28,7 @@ def report(
     """
     config = read_config(study)
     from hybrid import load
+    from hybrid.languages import speaking
     from hybrid.reports.findings import answer
     from intentree.errors import ConfigError
     from intentree.inputs import declared_encoder, read_examples, read_other_events
@@ -34,7 +36,7 @@ def report(
     from intentree.printing import print_lines, print_table, with_interval
     from intentree.progress import shown_progress
 
-    target = output or config.output.report
+    target, spoken = output or config.output.report, lang or config.output.lang
     require_place(target, ".html")
     rows = read_examples(config, "test", examples) or read_examples(config, "valid")
     if rows is None:
@@ -49,8 +51,9 @@ def report(
         made = model.report(
             rows.frame, rows.y, read_other_events(config, config.report.get("events")), **options, progress=progress
         )
-    made.save(target)
-    print_lines(*answer(made))
+    made.save(target, lang=spoken)
+    with speaking(spoken):
+        print_lines(*answer(made))
     print_table(
         ["group", "share of SHAP", "rise of log loss when shuffled"],
         [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from intentree.options import ArtifactOption, StudyFile
+from intentree.options import ArtifactOption, LangOption, StudyFile
 from intentree.toml_file import read_config
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def tune(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File, in place of [output] study_report.")
     ] = None,
+    lang: LangOption = None,
 ) -> None:
     """Search for the model's best parameters on the train examples.
 
@@ -57,7 +58,7 @@ def tune(
             groups=train.groups if config.tune.get("cv") == "group" else None,
             progress=progress,
         )
-    found.report(page)
+    found.report(page, lang=lang or config.output.lang)
     _print_best(found)
     print_lines(f"study report: {page}")
     if found.interrupted:

@@ -18,7 +18,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, expect, sync_playwright
 from playwright.sync_api import Page as Tab
 
-from hybrid import HybridClassifier, ImportanceReport
+from hybrid import ImportanceReport
 from hybrid.charts import Series, line_chart
 from hybrid.numerals import number
 from hybrid.pages import (
@@ -36,10 +36,9 @@ from hybrid.pages import (
     Text,
     render,
 )
-from tests.encoders import HashEncoder
+from tests.shop import HOSTILE, searches, small_model
 from tuning import tune
 
-HOSTILE = "<script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 AMOUNTS = [9.5, 1200.0, -3.0, 10.0, 2e-7, float("nan"), 0.25, 100.0, -20.0, 33.0, 47.0, 61.0, 5.0, 80.0]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -53,30 +52,10 @@ def browser() -> Iterator[Browser]:
         yield started.chromium.launch(executable_path=CHROMIUM, args=arguments)
 
 
-def shop() -> tuple[pl.DataFrame, np.ndarray]:
-    """Searches with hostile names of columns and classes."""
-    rng = np.random.default_rng(0)
-    words = np.array(["red", "blue", "shoe", "boot", "lamp", "<b>bold</b>"])
-    values = rng.normal(size=(400, 16))
-    frame = pl.DataFrame(
-        {f"{letter} price": values[:, i] for i, letter in enumerate("abcdefghijklmno")} | {HOSTILE: values[:, 15]}
-    ).with_columns(query=pl.Series([" ".join(rng.choice(words, 2)) for _ in range(400)]))
-    bought = frame["query"].str.contains("red").to_numpy() ^ (values @ (np.arange(16) > 8) > 3)
-    return frame, np.where(bought, HOSTILE, "leaves")
-
-
-def model() -> HybridClassifier:
-    frame, _ = shop()
-    settings = {"n_estimators": 10, "max_depth": 3, "early_stopping_rounds": None, "n_jobs": 1, "head": None}
-    return HybridClassifier(
-        text={"query": "query"}, numeric=frame.columns[:-1], encoder=HashEncoder(), booster="xgboost", **settings
-    )
-
-
 @pytest.fixture(scope="module")
 def report() -> ImportanceReport:
-    frame, y = shop()
-    fitted = model().fit(frame[:200], y[:200])
+    frame, y = searches()
+    fitted = small_model().fit(frame[:200], y[:200])
     return fitted.report(frame[200:], y[200:], ablation_folds=2, title=f"Title {HOSTILE}")
 
 
@@ -108,9 +87,10 @@ def everything() -> str:
 @pytest.fixture(scope="module")
 def files(report: ImportanceReport, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
-    frame, y = shop()
-    tune(model(), frame, y, cv="stratified", folds=2, n_trials=12).report(folder / "study.html", title=HOSTILE)
+    frame, y = searches()
+    tune(small_model(), frame, y, cv="stratified", folds=2, n_trials=12).report(folder / "study.html", title=HOSTILE)
     report.save(folder / "report.html")
+    report.save(folder / "chinese.html", lang="zh")
     (folder / "everything.html").write_text(everything(), encoding="utf-8")
     return {path.stem: path for path in folder.iterdir()}
 
@@ -275,6 +255,24 @@ def test_tabs_by_click_and_by_arrow(opened: Callable[..., Tab]) -> None:
     assert first.evaluate("(button) => button === document.activeElement")
     tab.keyboard.press("End")
     assert "Behind a tab." in tab.get_by_role("tabpanel", name="Second").inner_text()
+
+
+def test_a_chinese_page_sorts_filters_and_passes_axe(opened: Callable[..., Tab]) -> None:
+    tab = opened("chinese")
+    assert tab.evaluate("document.documentElement.lang") == "zh-Hans"
+    assert tab.get_by_role("navigation", name="目录").get_by_role("link").first.inner_text() == "模型有多好"
+    table = tab.locator("table", has_text="增益").filter(has_text="a price")
+    heading = table.get_by_role("columnheader", name="增益")
+    heading.get_by_role("button").click()
+    assert heading.get_attribute("aria-sort") == "descending"
+    bar = tab.locator(".filter", has=tab.get_by_label("筛选")).first
+    rows = len(column(table, 1))
+    bar.get_by_label("筛选").fill("查询")
+    assert bar.locator("output").inner_text() == f"{rows} 行中的 1 行"
+    found = Axe().run(tab)
+    assert not found.violations_count, found.generate_report()
+    tab.set_viewport_size({"width": 390, "height": 900})
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_without_its_script_the_page_is_complete(opened: Callable[..., Tab]) -> None:

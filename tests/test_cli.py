@@ -283,8 +283,10 @@ def test_options_override_paths(folder: Path) -> None:
         folder / "valid.parquet",
         "-o",
         folder / "v.html",
+        "--lang",
+        "zh",
     )
-    assert (folder / "v.html").is_file()
+    assert '<html lang="zh-Hans">' in (folder / "v.html").read_text(encoding="utf-8")
     assert not (folder / "artifact").exists()
 
 
@@ -307,8 +309,9 @@ def test_tune_resumes_prints_toml_that_fit_takes_and_saves_the_best(folder: Path
     (folder / "best.toml").write_text(re.sub(r"(?<=\d\n)n_estimators = 30\n", "", merged))
     ran("fit", folder / "best.toml", "--artifact", folder / "from_best")
 
-    (folder / "study.toml").write_text(STUDY.replace("n_trials = 2", "n_trials = 1"))
+    (folder / "study.toml").write_text(STUDY.replace("n_trials = 2", "n_trials = 1") + '[output]\nlang = "zh"\n')
     ran("tune", folder / "study.toml", "--fit")
+    assert '<html lang="zh-Hans">' in (folder / "study.html").read_text(encoding="utf-8")
     saved = hybrid.load(folder / "artifact")
     assert saved.predict_proba(read(folder, "test")).shape == (300, 2)
 
@@ -363,6 +366,7 @@ MISTAKES = {
     "no log": (edited(STUDY[: STUDY.index("[examples]")], ""), ["[behavior]", "[events]"]),
     "bad value": (edited("n_estimators = 30", "n_estimators = 0"), ["n_estimators", "at least 1"]),
     "bad window": (edited('"7d"', '"7 days"'), ["window '7 days'", "'7d'"]),
+    "bad language": (edited("[model]", '[output]\nlang = "de"\n[model]'), ["[output] lang", '"en" or "zh"', "'de'"]),
     "bad encoder": (edited("[model]", "[encoder]\ndim = 0\n[model]"), ["dim", "positive"]),
     "class that is not there": (edited("true = 2", "yes = 2"), ["class_weight", "'yes'", "'true'"]),
     "no GPU": (edited("[model]", '[model]\ndevice = "cuda"'), ["cuda"]),

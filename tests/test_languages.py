@@ -5,12 +5,16 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hybrid.errors import ParameterError
 from hybrid.languages import catalogue, say, speaking
+from tests.shop import searches, small_model
+from tuning import tune
 
 ROOT = Path(__file__).parent.parent
 CHINESE = catalogue("zh")
@@ -69,3 +73,55 @@ def test_speaking_lasts_as_long_as_its_block() -> None:
 def test_an_unknown_language_is_named() -> None:
     with pytest.raises(ParameterError, match="lang must be one of 'en', 'zh', not 'de'"), speaking("de"):
         pass
+
+
+class Words(HTMLParser):
+    """All that a page says, aloud too; code, styles and scripts are no words."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.silent = 0
+        self.said: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.silent += tag in ("style", "script", "code")
+        self.said += [
+            value or "" for name, value in attrs if name in ("aria-label", "data-label", "data-all", "data-some")
+        ]
+
+    def handle_endtag(self, tag: str) -> None:
+        self.silent -= tag in ("style", "script", "code")
+
+    def handle_data(self, data: str) -> None:
+        if not self.silent:
+            self.said.append(data)
+
+
+def chinese_pages(folder: Path) -> Iterator[str]:
+    """Reports of two classes, of three, with a baseline and without refits, of one class and of a few rows; studies long and short."""
+    frame, y = searches()
+    model = small_model().fit(frame[:200], y[:200])
+    other = model.predict_proba(frame[200:])[:, ::-1]
+    wide = np.where(np.arange(400) % 3 == 0, "looks", y)
+    three = small_model().fit(frame[:200], wide[:200])
+    one = np.flatnonzero(y == y[0])[:40]
+    reports = [
+        model.report(frame[200:], y[200:], baselines={"the other": other}, ablation_folds=2),
+        three.report(frame[200:], wide[200:], ablation_folds=0),
+        model.report(frame[one], y[one], groups_of_rows="query"),
+        model.report(frame[200:220], y[200:220], ablation_folds=2),
+    ]
+    for report in reports:
+        yield report.save(folder / "report.html", lang="zh").read_text(encoding="utf-8")
+    for trials in (1, 14):
+        study = tune(small_model(), frame, y, cv="stratified", folds=2, n_trials=trials)
+        study.report(folder / "study.html", lang="zh")
+        yield (folder / "study.html").read_text(encoding="utf-8")
+
+
+def test_a_chinese_page_has_no_english_sentence(tmp_path: Path) -> None:
+    for html in chinese_pages(tmp_path):
+        said = "\n".join(Words(html).said)
+        assert not re.findall(r"[A-Za-z’]+(?: [A-Za-z’]+){2,}", said)
+        assert '<html lang="zh-Hans">' in html
