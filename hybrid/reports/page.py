@@ -13,10 +13,12 @@ from hybrid.charts import Bar, Series, bar_chart, line_chart
 from hybrid.matrix import Column
 from hybrid.metrics import metric
 from hybrid.numerals import count, decimals_for, decimals_to_scale, interval, number, percent, span
-from hybrid.pages import Cell, Facts, Figure, KeyFigure, Page, Points, Section, Table, Text, Tone, render
+from hybrid.pages import Block, Cell, Facts, Figure, KeyFigure, Page, Points, Section, Table, Text, Tone, render
 from hybrid.reports.cautions import cautions
 from hybrid.reports.findings import answer
 from hybrid.reports.importance import NOTHING_DROPPED, coordinate_runs
+from hybrid.reports.interactions import interactions_block
+from hybrid.reports.slices import slices_section
 from hybrid.reports.tables import BASE_RATE, MODEL
 from hybrid.reports.verdicts import VERDICTS, Gap, GroupFinding, group_findings
 
@@ -31,6 +33,7 @@ METRIC_NAMES = {
 }
 DIRECTION = "Log loss: lower is better; all others: higher."
 TOP_COLUMNS = 30
+TOP_CLASSES = 30
 CLASSES_DRAWN = 6
 
 
@@ -44,6 +47,7 @@ def importance_page(report: ImportanceReport) -> str:
         *([Section("Families of behaviour features", [_families_table(report)])] if report.families.height else []),
         Section("Columns", [_columns_table(report)]),
         _calibration_section(report),
+        slices_section(report),
         Section("Where these numbers come from", [Facts(_basis(report)), Facts(report.provenance)]),
     ]
     return render(Page("Importance report", report.title, answer(report), _key_figures(report), sections))
@@ -139,6 +143,7 @@ def _groups_section(report: ImportanceReport) -> Section:
         bars = [_gap_bar(g.name, g.ablation, ablated) for g in groups if g.ablation]
         charts.append(bar_chart(bars, title="Left out: rise of log loss"))
     basis = report.basis
+    corrected = dict(report.groups.select("group", "permutation_p_adjusted").iter_rows())
     caption = (
         f"Three questions to the same groups. How much does it move the scores (SHAP, {count(basis.shap_rows)} rows)? What does the "
         f"trained model lose when the group’s values come from other rows ({count(basis.sampled_rows)} rows, mean of "
@@ -150,25 +155,49 @@ def _groups_section(report: ImportanceReport) -> Section:
             group.name,
             Cell(percent(group.share), f"{number(group.shap, decimals=margin)} margin", share=group.share),
             _gap_cell(group.permutation, permuted),
+            _p_value(corrected[group.name]),
             _gap_cell(group.ablation, ablated) if group.ablation else Cell("not tested", tone="muted"),
             Cell(VERDICTS[group.verdict][0], tone=_verdict_tone(group)),
             VERDICTS[group.verdict][1],
         ]
         for group in groups
     ]
-    header = ["group", "share of SHAP", "shuffled", "left out", "verdict", "what it means"]
+    header = ["group", "share of SHAP", "shuffled", "p", "left out", "verdict", "what it means"]
     heading = (
-        "The same in figures, and what to do. Shuffled and left out: rise of the log loss. “Adds nothing” leaves room for no more than a "
-        "twentieth of the model’s gain over the base rate."
+        "The same in figures, and what to do. Shuffled and left out: rise of the log loss. p: how often shuffling a group that the scores "
+        "do not need would raise the loss as much, corrected for the number of groups (Holm). “Adds nothing” leaves room for no more than "
+        "a twentieth of the model’s gain over the base rate."
     )
-    return Section(
-        "Which evidence carries it", [Figure(charts, caption), Table(heading, header, rows, words=(0, 4, 5))]
-    )
+    blocks: list[Block] = [Figure(charts, caption), Table(heading, header, rows, words=(0, 5, 6))]
+    if len(report.classes) > 2:
+        blocks.append(_classes_table(report))
+    if report.interactions.height:
+        blocks.append(interactions_block(report))
+    return Section("Which evidence carries it", blocks)
+
+
+def _classes_table(report: ImportanceReport) -> Table:
+    """Shares of SHAP by class, the classes with the most rows first."""
+    names = dict(zip(map(str, report.classes), report.basis.class_rows, strict=True))
+    shown = sorted(names, key=lambda name: -names[name])[:TOP_CLASSES]
+    groups = report.groups["group"].to_list()
+    shares = {(row["class"], row["group"]): row["shap_share"] for row in report.by_class.iter_rows(named=True)}
+    rows: list[list[str | Cell]] = [
+        [name, *(Cell(percent(shares[name, group]), share=shares[name, group]) for group in groups)] for name in shown
+    ]
+    more = f" The {TOP_CLASSES} with the most rows; all are in the report’s frame." if len(names) > TOP_CLASSES else ""
+    return Table(f"Share of SHAP in the margin of each class.{more}", ["class", *groups], rows)
 
 
 def _gap_bar(name: str, gap: Gap, places: int) -> Bar:
     text = interval(gap.value, gap.low, gap.high, decimals=places)
     return Bar(name, gap.value, gap.low, gap.high, text, muted=gap.sign == 0)
+
+
+def _p_value(p: float) -> Cell:
+    if p != p:
+        return Cell("n/a", tone="muted")
+    return Cell("< 0.001" if p < 0.001 else number(p, decimals=3), tone="" if p < 0.05 else "muted")
 
 
 def _verdict_tone(group: GroupFinding) -> Tone:
@@ -299,6 +328,7 @@ def _basis(report: ImportanceReport) -> dict[str, str]:
             f"{count(basis.sampled_rows)}, of {count(basis.sampled_row_groups or 0)} groups"
         )
     facts["rows of SHAP"] = count(basis.shap_rows)
+    facts["SHAP values sum to the scores"] = f"within {number(basis.shap_gap)}, the text head included"
     facts["shuffles of each group"] = count(basis.n_repeats)
     facts["folds of the ablation"] = (
         count(basis.ablation_folds) if basis.ablation_folds else f"none: {basis.no_ablation}"
