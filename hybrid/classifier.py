@@ -34,6 +34,7 @@ from hybrid.labels import as_labels, encode, row_weights
 from hybrid.matrix import TEXT_HEAD, FeatureMatrix
 from hybrid.metrics import metric
 from hybrid.reports import ImportanceReport, importance_report
+from hybrid.reports.subject import baseline_probabilities, declared_slices, probabilities, row_groups, with_events
 from hybrid.transfer import adapt
 
 _PATIENCE = 20  # rounds, where ways of the head are compared
@@ -306,22 +307,27 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         y: Any,
         events: Frame | None = None,
         *,
-        groups_of_rows: str | None = None,
-        baselines: Mapping[str, np.ndarray] | None = None,
+        groups_of_rows: str | Sequence[Any] | None = None,
+        baseline: Self | Mapping[str, Self | np.ndarray] | None = None,
+        slices: Sequence[str] = (),
         max_rows: int = 50_000,
         ablation_folds: int = 3,
         title: str = "Which evidence mattered",
         progress: Progress | None = None,
     ) -> ImportanceReport:
-        """Say which evidence mattered on these rows, and how sure that is.
+        """Say which evidence mattered on these rows, how sure that is, and where the model fails.
 
         Parameters
         ----------
         X, y, events : examples that were not trained on, their labels, and a log in place of the fitted one
-        groups_of_rows : str, optional
-            Column whose values keep rows together in intervals and folds. Default: the user of the behaviour's log, if there is one.
-        baselines : mapping from name to probabilities of shape (n_rows, n_classes), optional
-            Other models' predictions of the same rows, shown beside.
+        groups_of_rows : str or array-like of shape (n_rows,), optional
+            Column, or ids, whose values keep rows together in intervals and folds. Default: the user of the behaviour's log, if there is
+            one.
+        baseline : HybridClassifier, or mapping from name to HybridClassifier or probabilities of shape (n_rows, n_classes), optional
+            Other models on the same rows, shown beside; of the same classes.
+        slices : sequence of str, default ()
+            Columns of the examples by whose values the metrics are shown, beside the slices that the log makes (new and returning
+            users, frequent and rare queries, time) and those that a tree finds.
         max_rows : int, default 50,000
             Rows at most for SHAP values, permutations and refits; the metrics use all rows.
         ablation_folds : int, default 3
@@ -332,32 +338,35 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ImportanceReport
-            ``groups``, ``columns``, ``ablation``, ``metrics`` and ``calibration`` as Polars frames; ``save("report.html")``.
+            Polars frames; ``save("report.html")``.
+
+        Raises
+        ------
+        ParameterError, LabelError, and the errors of ``features`` for frames
+            Before any long work.
         """
         check_is_fitted(self, "booster_")
         frame = self.builder_.check(X, "examples")
         codes = encode(as_labels(y, frame.height, "y"), self.classes_, "y")[1]
         if groups_of_rows is None and self.behavior is not None and self.behavior.log.user in frame.columns:
             groups_of_rows = self.behavior.log.user
-        groups = None
-        if groups_of_rows is not None:
-            if groups_of_rows not in frame.columns:
-                raise ParameterError(
-                    f"examples has no column {groups_of_rows!r}{closest(groups_of_rows, frame.columns)}"
-                )
-            groups = _as_groups(frame[groups_of_rows].rank("dense"), frame.height)
+        groups = row_groups(frame, groups_of_rows)
+        model = with_events(self, events)
+        cut = declared_slices(model, frame, slices)
         return importance_report(
-            matrix=self.matrix(X, events),
             y=codes,
+            baselines=baseline_probabilities(self, frame, events, baseline),
+            proba=probabilities(model, frame),
+            matrix_of=lambda index: model.matrix(frame[index]),
             booster=self.booster_,
             classes=self.classes_.tolist(),
             parameters=self.tree_parameters(),
             random_state=self.random_state,
             n_jobs=self.n_jobs,
             groups=groups,
+            slices=cut,
             max_rows=max_rows,
             ablation_folds=ablation_folds,
-            baselines=baselines,
             title=title,
             provenance=self.provenance(frame),
             progress=progress,
@@ -518,14 +527,15 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         shown: dict[str, Any] = {
             "rows": f"{frame.height:,}",
             "booster": f"{self.booster}, {self.booster_.best_iteration} rounds",
-            "devices": ", ".join(f"{step} on {device}" for step, device in self.devices_.items() if device),
+            "devices": {step: device for step, device in self.devices_.items() if device},
         }
         if self.behavior is not None:
             times = frame[self.behavior.log.timestamp]
             shown["period"] = f"{times.min()!s} to {times.max()!s}"
         if self.text and self.builder_.encoder is not None:
             shown["encoder"] = repr(self.builder_.encoder)
-            shown["text head"] = f"{self.head_.mode or 'none'} ({self.head_.reason})"
+            shown["text head"] = self.head_.mode or "none"
+            shown["why so"] = self.head_.reason
         shown["parameters"] = {name: value for name, value in vars(self.tree_parameters()).items() if value != {}}
         shown["seconds of fit"] = {step: round(seconds, 1) for step, seconds in self.timings_.items()}
         shown["versions"] = versions()

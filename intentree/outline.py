@@ -120,6 +120,7 @@ events = "recent/*.parquet"      # in place of the artifact's log
 [report]                         # HybridClassifier.report
 groups_of_rows = "user_id"       # resampled as one; default: the log's user
 events = "recent/*.parquet"      # in place of the artifact's log
+slices = ["category"]            # columns by whose values the metrics are shown, too
 #max_rows = 50_000
 #ablation_folds = 3           # of the refits without each group; 0 leaves them out
 #title = "Which evidence mattered\"""",

@@ -36,7 +36,7 @@ from hybrid.pages import (
     Text,
     render,
 )
-from tests.shop import HOSTILE, searches, small_model
+from tests.hostile_shop import HOSTILE, searches, small_model
 from tuning import tune
 
 AMOUNTS = [9.5, 1200.0, -3.0, 10.0, 2e-7, float("nan"), 0.25, 100.0, -20.0, 33.0, 47.0, 61.0, 5.0, 80.0]

@@ -512,7 +512,7 @@ FROM_ELSEWHERE = {
     "model": {"behavior", "encoder"},
     "tune": {"model", "examples", "y", "events", "groups", "progress"},
     "score": {"artifact", "device", "encoder", "progress"},
-    "report": {"self", "X", "y", "baselines", "progress"},
+    "report": {"self", "X", "y", "baseline", "progress"},
 }
 
 

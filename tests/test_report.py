@@ -60,7 +60,13 @@ def build(matrix: FeatureMatrix, y: np.ndarray, booster: Booster, **options: obj
         "ablation_folds": 2,
         **options,
     }
-    return importance_report(matrix=matrix, y=y, booster=booster, **settings)  # type: ignore[arg-type]
+    return importance_report(
+        y=y,
+        proba=booster.predict_proba(matrix),
+        matrix_of=matrix.rows,
+        booster=booster,
+        **settings,  # type: ignore[arg-type]
+    )
 
 
 class World:

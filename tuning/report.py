@@ -217,7 +217,7 @@ def _cost_table(study: Study) -> Table:
         n=count(n_trials),
         time=_time(anew),
     )
-    return Table(caption, [say("step"), say("time"), say("share"), say("what it is")], rows, words=(0, 3))
+    return Table(caption, [say("step"), say("time spent"), say("share"), say("what it is")], rows, words=(0, 3))
 
 
 def _provenance(study: Study) -> dict[str, Any]:

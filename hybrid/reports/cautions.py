@@ -6,15 +6,20 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from hybrid.languages import quoted, say
-from hybrid.numerals import count, listed, percent
-from hybrid.reports.verdicts import FEW_UNITS, VERDICTS, Verdict, group_findings, refits_learned
+from hybrid.languages import paragraph, quoted, say
+from hybrid.numerals import count, listed, number, percent
+from hybrid.reports.verdicts import FEW_UNITS, VERDICTS, GroupFinding, Verdict, group_findings, refits_learned
 
 if TYPE_CHECKING:
     from hybrid.reports.report import ImportanceReport
 
 FEW_ROWS = 100
 LOUD = 0.1
+NOTICED = 0.05
+ALIKE = 0.8
+"""Rank correlation from which two columns say nearly the same."""
+OPPOSED = 0.5
+"""A group's SHAP below this share of the sum of its columns' means that they cancel."""
 
 Caution = tuple[str, str]
 """What was seen, and what it means."""
@@ -36,9 +41,14 @@ def _disagreements(report: ImportanceReport) -> list[Caution]:
         (
             named("stand-in"),
             say("shuffling hurts, leaving out does not."),
-            say(
-                "The model leans on this evidence, but other groups say the same in other words; shuffling overstates what would be lost. "
-                "Groups that replace each other must not be dropped together: drop one, then look again."
+            paragraph(
+                [
+                    say(
+                        "The model leans on this evidence, but other groups say the same in other words; shuffling overstates what would "
+                        "be lost. Groups that replace each other must not be dropped together: drop one, then look again."
+                    ),
+                    *_alike(report, groups),
+                ]
             ),
         ),
         (
@@ -61,7 +71,41 @@ def _disagreements(report: ImportanceReport) -> list[Caution]:
             say(VERDICTS["misused"][1]),
         ),
     ]
-    return [(say("{names}: {lead}", names=names, lead=lead), meaning) for names, lead, meaning in remarks if names]
+    found = [(say("{names}: {lead}", names=names, lead=lead), meaning) for names, lead, meaning in remarks if names]
+    return found + _opposed(report)
+
+
+def _alike(report: ImportanceReport, groups: list[GroupFinding]) -> list[str]:
+    """A sentence on the groups that hold columns that rank the rows as columns of a replaceable group do."""
+    replaceable = {group.name for group in groups if group.verdict == "stand-in"}
+    pairs = report.interactions.filter(
+        (pl.col("group").is_in(replaceable) | pl.col("other").is_in(replaceable)) & (pl.col("correlation") >= ALIKE)
+    )
+    named = [
+        say(
+            "{group} and {other} (rank correlation {value})",
+            group=quoted(row["group"]),
+            other=quoted(row["other"]),
+            value=number(row["correlation"], decimals=2),
+        )
+        for row in pairs.sort("correlation", descending=True, maintain_order=True).head(3).iter_rows(named=True)
+    ]
+    return [say("Columns that rank the rows nearly alike are in {pairs}.", pairs=listed(named))] if named else []
+
+
+def _opposed(report: ImportanceReport) -> list[Caution]:
+    """Groups whose columns pull scores both ways, so that their sum says less than each of them."""
+    apart = report.columns.group_by("group").agg(apart=pl.col("shap").sum())
+    both = report.groups.join(apart, on="group", maintain_order="left")
+    opposed = both.filter((pl.col("shap") < OPPOSED * pl.col("apart")) & (pl.col("shap_share") >= NOTICED))
+    if opposed.is_empty():
+        return []
+    names = listed([quoted(name) for name in opposed["group"]])
+    meaning = say(
+        "Added up in each row, their contributions cancel in part: the share of SHAP is that of the sum, less than half of what the "
+        "columns move one by one. Shuffling, which takes all columns of a group at once, is not touched by this."
+    )
+    return [(say("{names}: {lead}", names=names, lead=say("columns pull against each other.")), meaning)]
 
 
 def _thin(report: ImportanceReport) -> list[Caution]:

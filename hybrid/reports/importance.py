@@ -33,12 +33,15 @@ class Attribution:
     Parameters
     ----------
     columns : numpy.ndarray of float64, shape (n_columns,)
-    sets : numpy.ndarray of float64, shape (n_sets,)
-        Mean over rows and margins of the absolute sum of the set's contributions.
+    sets : numpy.ndarray of float64, shape (n_margins, n_sets)
+        Mean over rows of the absolute sum of the set's contributions.
+    gap : float
+        How far the contributions of a row, the head's included, are from summing to its margin, at most.
     """
 
     columns: np.ndarray
     sets: np.ndarray
+    gap: float
 
 
 def sample_rows(n_rows: int, groups: np.ndarray | None, max_rows: int, random_state: int) -> np.ndarray:
@@ -102,7 +105,7 @@ def mean_shap(
     on_step: OnStep | None = None,
     margin_set: int | None = None,
 ) -> Attribution:
-    """Mean |SHAP| of each column and of each set of columns, computed in blocks of rows.
+    """Mean |SHAP| of each column and of each set of columns, in blocks of rows, and whether contributions sum to margins.
 
     Parameters
     ----------
@@ -120,26 +123,29 @@ def mean_shap(
     -------
     Attribution
     """
-    n_rows, n_columns = len(matrix), len(matrix.columns)
-    n_margins = 1 if booster.n_classes == 2 else booster.n_classes
+    n_rows, n_columns, n_margins = len(matrix), len(matrix.columns), booster.n_margins
     member = np.zeros((n_columns, len(sets)), dtype=np.float32)
     for i, positions in enumerate(sets):
         member[positions, i] = 1.0
-    of_columns, of_sets = np.zeros(n_columns), np.zeros(len(sets))
+    of_columns, of_sets, gap = np.zeros(n_columns), np.zeros((n_margins, len(sets))), 0.0
     block = max(1, min(SHAP_BLOCK_ROWS, SHAP_BLOCK_VALUES // (n_margins * (n_columns + 1))))
     for start in range(0, n_rows, block):
         rows = np.arange(start, min(start + block, n_rows))
         part = matrix.rows(rows)
-        shap = booster.contributions(part)[:, :, :n_columns].reshape(-1, n_columns)
+        contributions = booster.contributions(part)
+        summed = contributions.sum(axis=2, dtype=np.float64)
+        shap = contributions[:, :, :n_columns]
         together = shap @ member
-        if margin_set is not None and part.margin is not None:
-            together[:, margin_set] += part.margin.contributions.ravel()
+        if part.margin is not None:
+            summed += part.margin.contributions
+            if margin_set is not None:
+                together[:, :, margin_set] += part.margin.contributions
+        gap = max(gap, float(np.abs(summed - booster.margin(part)).max()))
         of_sets += np.abs(together).sum(axis=0, dtype=np.float64)
-        of_columns += np.abs(shap).sum(axis=0, dtype=np.float64)
+        of_columns += np.abs(shap).sum(axis=(0, 1), dtype=np.float64)
         if on_step:
             on_step(int(rows[-1]) + 1, n_rows)
-    scale = n_rows * n_margins
-    return Attribution(of_columns / scale, of_sets / scale)
+    return Attribution(of_columns / (n_rows * n_margins), of_sets / n_rows, gap)
 
 
 def permutation_rises(

@@ -18,6 +18,8 @@ from hybrid.pages import Block, Cell, Facts, Figure, KeyFigure, Page, Points, Se
 from hybrid.reports.cautions import cautions
 from hybrid.reports.findings import answer
 from hybrid.reports.importance import NOTHING_DROPPED, coordinate_runs
+from hybrid.reports.interactions import interactions_block
+from hybrid.reports.slices import slices_section
 from hybrid.reports.tables import BASE_RATE, MODEL
 from hybrid.reports.verdicts import VERDICTS, Gap, GroupFinding, group_findings
 
@@ -32,6 +34,7 @@ METRIC_NAMES = {
 }
 DIRECTION = message("Log loss: lower is better; all others: higher.")
 TOP_COLUMNS = 30
+TOP_CLASSES = 30
 CLASSES_DRAWN = 6
 
 
@@ -47,6 +50,7 @@ def importance_page(report: ImportanceReport, lang: str) -> str:
             *(families if report.families.height else []),
             Section(say("Columns"), [_columns_table(report)]),
             _calibration_section(report),
+            slices_section(report),
             Section(
                 say("Where these numbers come from"), [Facts(_basis(report)), Facts(_provenance(report.provenance))]
             ),
@@ -168,6 +172,7 @@ def _groups_section(report: ImportanceReport) -> Section:
         bars = [_gap_bar(g.name, g.ablation, ablated) for g in groups if g.ablation]
         charts.append(bar_chart(bars, title=say("Left out: rise of log loss")))
     basis = report.basis
+    corrected = dict(report.groups.select("group", "permutation_p_adjusted").iter_rows())
     caption = say(
         "Three questions to the same groups. How much does it move the scores (SHAP, {shap_rows} rows)? What does the "
         "trained model lose when the group’s values come from other rows ({rows} rows, mean of {n} shuffles)? What do models lose "
@@ -185,6 +190,7 @@ def _groups_section(report: ImportanceReport) -> Section:
                 share=group.share,
             ),
             _gap_cell(group.permutation, permuted),
+            _p_value(corrected[group.name]),
             _gap_cell(group.ablation, ablated) if group.ablation else Cell(say("not tested"), tone="muted"),
             Cell(say(VERDICTS[group.verdict][0]), tone=_verdict_tone(group)),
             say(VERDICTS[group.verdict][1]),
@@ -195,21 +201,49 @@ def _groups_section(report: ImportanceReport) -> Section:
         say("group"),
         say("share of SHAP"),
         say("shuffled"),
+        "p",
         say("left out"),
         say("verdict"),
         say("what it means"),
     ]
     heading = say(
-        "The same in figures, and what to do. Shuffled and left out: rise of the log loss. “Adds nothing” leaves room for no more than a "
-        "twentieth of the model’s gain over the base rate."
+        "The same in figures, and what to do. Shuffled and left out: rise of the log loss. p: how often shuffling a group that the scores "
+        "do not need would raise the loss as much, corrected for the number of groups (Holm). “Adds nothing” leaves room for no more than "
+        "a twentieth of the model’s gain over the base rate."
     )
-    blocks: list[Block] = [Figure(charts, caption), Table(heading, header, rows, words=(0, 4, 5))]
+    blocks: list[Block] = [Figure(charts, caption), Table(heading, header, rows, words=(0, 5, 6))]
+    if len(report.classes) > 2:
+        blocks.append(_classes_table(report))
+    if report.interactions.height:
+        blocks.append(interactions_block(report))
     return Section(say("Which evidence carries it"), blocks)
+
+
+def _classes_table(report: ImportanceReport) -> Table:
+    """Shares of SHAP by class, the classes with the most rows first."""
+    names = dict(zip(map(str, report.classes), report.basis.class_rows, strict=True))
+    shown = sorted(names, key=lambda name: -names[name])[:TOP_CLASSES]
+    groups = report.groups["group"].to_list()
+    shares = {(row["class"], row["group"]): row["shap_share"] for row in report.by_class.iter_rows(named=True)}
+    rows: list[list[str | Cell]] = [
+        [name, *(Cell(percent(shares[name, group]), share=shares[name, group]) for group in groups)] for name in shown
+    ]
+    caption = [say("Share of SHAP in the margin of each class.")]
+    if len(names) > TOP_CLASSES:
+        caption.append(say("The {n} with the most rows; all are in the report’s frame.", n=TOP_CLASSES))
+    return Table(paragraph(caption), [say("class"), *map(gloss, groups)], rows)
 
 
 def _gap_bar(name: str, gap: Gap, places: int) -> Bar:
     text = interval(gap.value, gap.low, gap.high, decimals=places)
     return Bar(gloss(name), gap.value, gap.low, gap.high, text, muted=gap.sign == 0)
+
+
+def _p_value(p: float) -> Cell:
+    if p != p:
+        return Cell(say("n/a"), tone="muted")
+    text = "< 0.001" if p < 0.001 else number(p, decimals=3)
+    return Cell(text, tone="" if p < 0.05 else "muted", value=p)
 
 
 def _verdict_tone(group: GroupFinding) -> Tone:
@@ -353,6 +387,9 @@ def _basis(report: ImportanceReport) -> dict[str, str]:
             "{rows}, of {n} groups", rows=count(basis.sampled_rows), n=count(basis.sampled_row_groups or 0)
         )
     facts[say("rows of SHAP")] = count(basis.shap_rows)
+    facts[say("SHAP values sum to the scores")] = say(
+        "within {gap}, the text head included", gap=number(basis.shap_gap)
+    )
     facts[say("shuffles of each group")] = count(basis.n_repeats)
     facts[say("folds of the ablation")] = (
         count(basis.ablation_folds) if basis.ablation_folds else say("none: {why}", why=say(basis.no_ablation))
@@ -362,7 +399,11 @@ def _basis(report: ImportanceReport) -> dict[str, str]:
 
 
 def _provenance(entries: Mapping[str, Any]) -> dict[str, Any]:
-    """What the report is told of its origin, the names of entries translated where they are known."""
-    return {
-        translated(name): _provenance(value) if isinstance(value, Mapping) else value for name, value in entries.items()
-    }
+    """What the report is told of its origin, in the page's language as far as the catalogue knows it."""
+    return {translated(name): _told(value) for name, value in entries.items()}
+
+
+def _told(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _provenance(value)
+    return translated(value) if isinstance(value, str) else value

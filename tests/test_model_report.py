@@ -1,0 +1,105 @@
+"""The report of a fitted model from its own frame: slices, baselines, groups of rows, and what is refused."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+import sklearn.metrics as skm
+from shop import hybrid, shop
+
+from features.errors import ColumnError
+from hybrid import HybridClassifier, LabelError, ParameterError
+
+
+@pytest.fixture(scope="module")
+def world() -> SimpleNamespace:
+    """A model of the shop, a poorer one, and the report of rows that neither was trained on."""
+    X, y, events = shop(1_400)
+    train, test = X[:800], X[800:]
+    model = hybrid().fit(train, y[:800], events=events)
+    poorer = HybridClassifier(numeric=["price"], n_estimators=5, n_jobs=1).fit(train, y[:800])
+    report = model.report(
+        test, y[800:], baseline={"price alone": poorer}, slices=["category", "price"], ablation_folds=2
+    )
+    return SimpleNamespace(model=model, poorer=poorer, report=report, X=test, y=y[800:].astype(np.int64), events=events)
+
+
+def test_baseline_and_slices_are_those_of_the_frame(world: SimpleNamespace) -> None:
+    proba = world.poorer.predict_proba(world.X)
+    shown = world.report.metrics.filter(model="price alone", metric="roc_auc")["value"][0]
+    assert shown == pytest.approx(skm.roc_auc_score(world.y, proba[:, 1]))
+    own = world.model.predict_proba(world.X)
+    inside = (world.X["category"] == "a").to_numpy()
+    row = world.report.slices.filter(slice="category", part="a", metric="log_loss").row(0, named=True)
+    assert row["rows"] == inside.sum()
+    assert row["value"] == pytest.approx(skm.log_loss(world.y[inside], own[inside]), abs=1e-5)
+    assert {"user", "time", "category", "price"} <= set(world.report.slices["slice"])
+    assert world.report.basis.row_groups == world.X["user"].n_unique()
+
+
+def test_a_model_as_baseline_reads_the_given_events(world: SimpleNamespace) -> None:
+    early = world.events.sort("ts")[:300]
+    X, y = world.X[:200], world.y[:200]
+    report = world.model.report(X, y, early, baseline=world.model, ablation_folds=0)
+    rows = report.metrics.filter(metric="log_loss")
+    expected = skm.log_loss(y, world.model.predict_proba(X, events=early))
+    assert rows.filter(model="model")["value"][0] == pytest.approx(expected, abs=1e-6)
+    assert rows.filter(model="baseline")["value"][0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_groups_of_rows_may_be_a_column_or_its_values(world: SimpleNamespace) -> None:
+    few, y = world.X[:150], world.y[:150]
+    named = world.model.report(few, y, groups_of_rows="item", ablation_folds=0)
+    given = world.model.report(few, y, groups_of_rows=few["item"].to_numpy(), ablation_folds=0)
+    assert named.metrics.equals(given.metrics)
+    assert named.groups.equals(given.groups)
+    assert named.basis.row_groups == 6
+
+
+def test_contributions_add_up_to_the_margin(world: SimpleNamespace) -> None:
+    assert world.report.basis.shap_gap < 1e-4
+
+
+def test_with_two_classes_the_by_class_frame_is_that_of_the_groups(world: SimpleNamespace) -> None:
+    both = world.report.by_class.join(world.report.groups, on="group", suffix="_all")
+    assert both["class"].unique().to_list() == ["True"]
+    assert both["shap"].to_numpy() == pytest.approx(both["shap_all"].to_numpy())
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"slices": ["categry"]}, ParameterError, "slices names 'categry'; .*did you mean 'category'"),
+        ({"slices": "category"}, ParameterError, r"must be a list of columns: \['category'\]"),
+        ({"slices": ["user"]}, ParameterError, "tells single users or sessions apart"),
+        ({"groups_of_rows": [1, 2]}, ParameterError, "groups_of_rows has 2 values for 600 rows"),
+        ({"groups_of_rows": "usr"}, ParameterError, "no column 'usr'.*'user'"),
+        ({"baseline": {"old": np.ones((600, 3))}}, LabelError, r"'old': probabilities of shape \(600, 3\)"),
+        ({"baseline": object()}, LabelError, "'baseline': probabilities of shape"),
+    ],
+)
+def test_wrong_options_are_named(world: SimpleNamespace, options: dict, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        world.model.report(world.X, world.y.astype(bool), **options)
+
+
+def test_rows_that_lack_a_column_are_named(world: SimpleNamespace) -> None:
+    with pytest.raises(ColumnError, match="price"):
+        world.model.report(world.X.drop("price"), world.y.astype(bool))
+
+
+def test_a_baseline_of_other_classes_is_refused(world: SimpleNamespace) -> None:
+    other = HybridClassifier(numeric=["price"], n_estimators=2, n_jobs=1).fit(
+        world.X, np.where(world.y, "buy", "leave")
+    )
+    with pytest.raises(LabelError, match=r"knows the classes \['buy', 'leave'\], the model \[False, True\]"):
+        world.model.report(world.X, world.y.astype(bool), baseline=other)
+
+
+def test_a_slice_of_lists_is_refused(world: SimpleNamespace) -> None:
+    X = world.X.with_columns(tags=pl.lit(["a"]))
+    with pytest.raises(ParameterError, match="'tags', which holds List"):
+        world.model.report(X, world.y.astype(bool), slices=["tags"])
