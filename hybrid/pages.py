@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from hybrid.charts import shorten, spark
 from hybrid.errors import PageError
-from hybrid.languages import language, say
+from hybrid.languages import LANGUAGES, language, languages, say, speaking
 from hybrid.numerals import Numeral, count, number
 
 LIMIT = 5_000_000
@@ -35,6 +35,8 @@ FILTERED_FROM = 13
 LONGEST_TEXT = 400
 """Longest text of a cell, a heading of a column or a name, in Latin characters."""
 SHADES = 8
+_TAGS = {"zh": "zh-Hans"}
+"""Languages as a browser names them, where that is not what a user writes."""
 
 Tone = Literal["", "good", "bad", "muted"]
 
@@ -290,7 +292,7 @@ _FOLDER = Path(__file__).parent / "templates"
 _TEMPLATES = Environment(
     loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
-_TEMPLATES.globals |= {"say": say, "language": language, "count": count}
+_TEMPLATES.globals |= {"say": say, "count": count}
 _TEMPLATES.filters["shorten"] = lambda text: shorten(str(text), LONGEST_TEXT)
 
 
@@ -337,21 +339,54 @@ def render(page: Page) -> str:
     >>> "<h1>A &lt; B</h1>" in html
     True
     """
-    html, most = _html(page), max(map(_longest, _blocks(page)), default=0)
+    return _document({language(): page})
+
+
+def render_in(lang: str, make: Callable[[], Page]) -> str:
+    """Make a page in one language, or in each, and turn it into one HTML document, as `render` does.
+
+    Parameters
+    ----------
+    lang : {"en", "zh", "both"}
+        "both": all editions are in the document, under a switch.
+    make : callable
+        Makes the page in the language that is spoken.
+    """
+    pages = {}
+    for spoken in languages(lang):
+        with speaking(spoken):
+            pages[spoken] = make()
+    return _document(pages)
+
+
+def _document(pages: Mapping[str, Page]) -> str:
+    """The editions of one page, by language, as one document within the limit."""
+    html, most = _html(pages), max((_longest(block) for page in pages.values() for block in _blocks(page)), default=0)
     while (size := len(html.encode())) > LIMIT and most > FEWEST_ROWS:
         most = max(int(0.9 * most * LIMIT / size), FEWEST_ROWS)
-        page = replace(page, sections=[_cut(section, most) for section in page.sections])
-        html = _html(page)
+        pages = {
+            lang: replace(page, sections=[_cut(section, most) for section in page.sections])
+            for lang, page in pages.items()
+        }
+        html = _html(pages)
     if size > LIMIT:
-        largest = max(page.sections, key=lambda section: len(_html(replace(page, sections=[section]))))
+        lang, page = next(iter(pages.items()))
+        largest = max(page.sections, key=lambda section: len(_html({lang: replace(page, sections=[section])})))
         raise PageError(
             f"the page has {size:,} bytes and may have {LIMIT:,}; show less in its largest section, {largest.title!r}"
         )
     return html
 
 
-def _html(page: Page) -> str:
-    return _TEMPLATES.get_template("page.html").render(page=page)
+def _html(pages: Mapping[str, Page]) -> str:
+    editions = []
+    for lang, page in pages.items():
+        prefix = f"{lang}-" if len(pages) > 1 else ""
+        with speaking(lang):
+            body = _TEMPLATES.get_template("edition.html").render(page=page, prefix=prefix)
+        editions.append((_TAGS.get(lang, lang), LANGUAGES[lang], Markup(body)))
+    title = next(iter(pages.values())).title
+    return _TEMPLATES.get_template("page.html").render(title=title, editions=editions)
 
 
 def _blocks(page: Page) -> Iterator[Block]:

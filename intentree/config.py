@@ -22,7 +22,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from features import BehaviorFeatures, EventLog
 from features.frames import closest
 from hybrid import EmbeddingStore, HybridClassifier, TextEncoder, finetune, score_parquet
-from hybrid.languages import LANGUAGES
+from hybrid.languages import BOTH, LANGUAGES
 from intentree.errors import ConfigError
 from intentree.keywords import Keywords
 from tuning import tune
@@ -69,8 +69,9 @@ def _storage(value: str, info: ValidationInfo) -> str:
 
 
 def _language(value: Any) -> str:
-    if value not in LANGUAGES:
-        raise PydanticCustomError("language", "must be " + " or ".join(f'"{lang}"' for lang in LANGUAGES))
+    allowed = [*LANGUAGES, BOTH]
+    if value not in allowed:
+        raise PydanticCustomError("language", "must be one of " + ", ".join(f'"{lang}"' for lang in allowed))
     return str(value)
 
 
@@ -151,7 +152,7 @@ class Output(Table):
     report: PathBeside = Field(default="report.html", validate_default=True)
     study_report: PathBeside = Field(default="study.html", validate_default=True)
     features: PathBeside = Field(default="features.parquet", validate_default=True)
-    lang: Annotated[str, BeforeValidator(_language)] = LANGUAGES[0]
+    lang: Annotated[str, BeforeValidator(_language)] = "en"
 
 
 class Config(Table):

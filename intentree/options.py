@@ -12,5 +12,5 @@ ArtifactOption = Annotated[
     Path | None, typer.Option("--artifact", help="Folder of the artifact, in place of [output] artifact.")
 ]
 LangOption = Annotated[
-    Literal["en", "zh"] | None, typer.Option("--lang", help="Language of the page, in place of [output] lang.")
+    Literal["en", "zh", "both"] | None, typer.Option("--lang", help="Language of the page, in place of [output] lang.")
 ]

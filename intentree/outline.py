@@ -129,7 +129,7 @@ slices = ["category"]            # columns by whose values the metrics are shown
 #artifact = "artifact"
 #report = "report.html"
 #study_report = "study.html"
-#lang = "en"                     # of both pages: en or zh
+#lang = "en"                     # of both pages: en, zh, or both
 #features = "features.parquet\"""",
 }
 """Each table as one may write it."""

@@ -28,7 +28,7 @@ def report(
     """
     config = read_config(study)
     from hybrid import load
-    from hybrid.languages import speaking
+    from hybrid.languages import languages, speaking
     from hybrid.reports.findings import answer
     from intentree.errors import ConfigError
     from intentree.inputs import declared_encoder, read_examples, read_other_events
@@ -52,7 +52,7 @@ def report(
             rows.frame, rows.y, read_other_events(config, config.report.get("events")), **options, progress=progress
         )
     made.save(target, lang=spoken)
-    with speaking(spoken):
+    with speaking(languages(spoken)[0]):
         print_lines(*answer(made))
     print_table(
         ["group", "share of SHAP", "rise of log loss when shuffled"],

@@ -91,6 +91,7 @@ def files(report: ImportanceReport, tmp_path_factory: pytest.TempPathFactory) ->
     tune(small_model(), frame, y, cv="stratified", folds=2, n_trials=12).report(folder / "study.html", title=HOSTILE)
     report.save(folder / "report.html")
     report.save(folder / "chinese.html", lang="zh")
+    report.save(folder / "both.html", lang="both")
     (folder / "everything.html").write_text(everything(), encoding="utf-8")
     return {path.stem: path for path in folder.iterdir()}
 
@@ -273,6 +274,25 @@ def test_a_chinese_page_sorts_filters_and_passes_axe(opened: Callable[..., Tab])
     assert not found.violations_count, found.generate_report()
     tab.set_viewport_size({"width": 390, "height": 900})
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_click_changes_the_language(opened: Callable[..., Tab]) -> None:
+    tab = opened("both")
+    english, chinese = (tab.get_by_role("button", name=name, exact=True) for name in ("English", "中文"))
+    assert tab.get_by_role("heading", name="Columns", exact=True).is_visible()
+    chinese.click()
+    assert tab.get_by_role("heading", name="列", exact=True).is_visible()
+    assert tab.get_by_role("heading", name="Columns", exact=True).count() == 0
+    assert tab.evaluate("document.documentElement.lang") == "zh-Hans"
+    assert chinese.get_attribute("aria-pressed") == "true"
+    found = Axe().run(tab)
+    assert not found.violations_count, found.generate_report()
+    english.click()
+    assert tab.get_by_role("heading", name="Columns", exact=True).is_visible()
+    assert opened("both", locale="zh-CN").get_by_role("heading", name="列", exact=True).is_visible()
+    whole = opened("both", java_script_enabled=False)
+    assert whole.get_by_role("heading", name="Columns", exact=True).is_visible()
+    assert whole.get_by_role("heading", name="列", exact=True).is_visible()
 
 
 def test_without_its_script_the_page_is_complete(opened: Callable[..., Tab]) -> None:

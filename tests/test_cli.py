@@ -366,7 +366,7 @@ MISTAKES = {
     "no log": (edited(STUDY[: STUDY.index("[examples]")], ""), ["[behavior]", "[events]"]),
     "bad value": (edited("n_estimators = 30", "n_estimators = 0"), ["n_estimators", "at least 1"]),
     "bad window": (edited('"7d"', '"7 days"'), ["window '7 days'", "'7d'"]),
-    "bad language": (edited("[model]", '[output]\nlang = "de"\n[model]'), ["[output] lang", '"en" or "zh"', "'de'"]),
+    "bad language": (edited("[model]", '[output]\nlang = "de"\n[model]'), ["[output] lang", '"en", "zh", "both"', "'de'"]),
     "bad encoder": (edited("[model]", "[encoder]\ndim = 0\n[model]"), ["dim", "positive"]),
     "class that is not there": (edited("true = 2", "yes = 2"), ["class_weight", "'yes'", "'true'"]),
     "no GPU": (edited("[model]", '[model]\ndevice = "cuda"'), ["cuda"]),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hybrid.errors import ParameterError
-from hybrid.languages import catalogue, say, speaking
+from hybrid.languages import catalogue, languages, say, speaking
 from tests.hostile_shop import searches, small_model
 from tuning import tune
 
@@ -71,8 +71,8 @@ def test_speaking_lasts_as_long_as_its_block() -> None:
 
 
 def test_an_unknown_language_is_named() -> None:
-    with pytest.raises(ParameterError, match="lang must be one of 'en', 'zh', not 'de'"), speaking("de"):
-        pass
+    with pytest.raises(ParameterError, match="lang must be 'en', 'zh' or 'both', not 'de'"):
+        languages("de")
 
 
 class Words(HTMLParser):

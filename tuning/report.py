@@ -5,12 +5,27 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hybrid.charts import Bar, bar_chart
-from hybrid.languages import gloss, say, speaking
+from hybrid.languages import gloss, say
 from hybrid.numerals import count, decimals_for, decimals_to_scale, interval, number, percent, span
-from hybrid.pages import Block, Cell, Code, Facts, Figure, KeyFigure, Page, Points, Section, Table, Tabs, Text, render
+from hybrid.pages import (
+    Block,
+    Cell,
+    Code,
+    Facts,
+    Figure,
+    KeyFigure,
+    Page,
+    Points,
+    Section,
+    Table,
+    Tabs,
+    Text,
+    render_in,
+)
 from tuning.distributions import SWITCH
 from tuning.findings import (
     FEWEST_FOR_IMPORTANCE,
@@ -35,18 +50,21 @@ BEST_SHOWN = 5
 
 def study_page(study: Study, title: str | None, lang: str) -> str:
     """The study as one self-contained HTML document."""
-    with speaking(lang):
-        sections = [
-            Section(say("How the search went"), [history(study)]),
-            Section(say("What to try next"), [Points(advice(study))]),
-            _importance_section(study),
-            *_switch_sections(study),
-            _best_section(study),
-            Section(say("Where the time went"), [_cost_table(study)]),
-            Section(say("Where these numbers come from"), [Facts(_provenance(study))]),
-        ]
-        shown = say("What the search found") if title is None else title
-        return render(Page(say("Tuning study"), shown, answer(study), _key_figures(study), sections))
+    return render_in(lang, partial(_page, study, title))
+
+
+def _page(study: Study, title: str | None) -> Page:
+    sections = [
+        Section(say("How the search went"), [history(study)]),
+        Section(say("What to try next"), [Points(advice(study))]),
+        _importance_section(study),
+        *_switch_sections(study),
+        _best_section(study),
+        Section(say("Where the time went"), [_cost_table(study)]),
+        Section(say("Where these numbers come from"), [Facts(_provenance(study))]),
+    ]
+    shown = say("What the search found") if title is None else title
+    return Page(say("Tuning study"), shown, answer(study), _key_figures(study), sections)
 
 
 def model_table(study: Study) -> str:

@@ -120,8 +120,8 @@ class Study:
         path : str or Path
         title : str, optional
             By default "What the search found", in the page's language.
-        lang : {"en", "zh"}, default "en"
-            The page's language: English or Chinese.
+        lang : {"en", "zh", "both"}, default "en"
+            The page's language: English, Chinese, or both under a switch.
         """
         Path(path).write_text(study_page(self, title, lang), encoding="utf-8")
 

@@ -15,23 +15,29 @@ from pathlib import Path
 
 from hybrid.errors import ParameterError
 
-LANGUAGES = ("en", "zh")
+LANGUAGES = {"en": "English", "zh": "中文"}
+"""What each language is called by those who speak it; the first is the one that the code is written in."""
+BOTH = "both"
 
-_spoken: ContextVar[str] = ContextVar("language", default=LANGUAGES[0])
+_spoken: ContextVar[str] = ContextVar("language", default="en")
 
 
-@contextmanager
-def speaking(lang: str) -> Iterator[None]:
-    """Let `say` speak a language.
-
-    Parameters
-    ----------
-    lang : {"en", "zh"}
+def languages(lang: str) -> tuple[str, ...]:
+    """The languages of a page: one, or each of them for "both".
 
     Raises
     ------
     ParameterError
         Another language.
+    """
+    if lang not in (*LANGUAGES, BOTH):
+        raise ParameterError(f"lang must be {', '.join(map(repr, LANGUAGES))} or {BOTH!r}, not {lang!r}")
+    return tuple(LANGUAGES) if lang == BOTH else (lang,)
+
+
+@contextmanager
+def speaking(lang: str) -> Iterator[None]:
+    """Let `say` speak one of `LANGUAGES`.
 
     Examples
     --------
@@ -39,8 +45,6 @@ def speaking(lang: str) -> Iterator[None]:
     ...     say("Sections")
     '目录'
     """
-    if lang not in LANGUAGES:
-        raise ParameterError(f"lang must be one of {', '.join(map(repr, LANGUAGES))}, not {lang!r}")
     token = _spoken.set(lang)
     try:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -10,11 +11,25 @@ from markupsafe import Markup
 
 from hybrid.calibration import PREDICTED_CLASS
 from hybrid.charts import Bar, Series, bar_chart, line_chart
-from hybrid.languages import gloss, message, paragraph, quoted, say, speaking, translated
+from hybrid.languages import gloss, message, paragraph, quoted, say, translated
 from hybrid.matrix import Column
 from hybrid.metrics import metric
 from hybrid.numerals import count, decimals_for, decimals_to_scale, interval, number, percent, span
-from hybrid.pages import Block, Cell, Facts, Figure, KeyFigure, Page, Points, Section, Table, Tabs, Text, Tone, render
+from hybrid.pages import (
+    Block,
+    Cell,
+    Facts,
+    Figure,
+    KeyFigure,
+    Page,
+    Points,
+    Section,
+    Table,
+    Tabs,
+    Text,
+    Tone,
+    render_in,
+)
 from hybrid.reports.cautions import cautions
 from hybrid.reports.findings import answer
 from hybrid.reports.importance import NOTHING_DROPPED, coordinate_runs
@@ -40,23 +55,23 @@ CLASSES_DRAWN = 6
 
 def importance_page(report: ImportanceReport, lang: str) -> str:
     """The report as one self-contained HTML document."""
-    with speaking(lang):
-        families = [Section(say("Families of behaviour features"), [_families_table(report)])]
-        sections = [
-            _metrics_section(report),
-            _groups_section(report),
-            Section(say("What to distrust"), [Points(cautions(report))]),
-            _ablation_section(report),
-            *(families if report.families.height else []),
-            Section(say("Columns"), [_columns_table(report)]),
-            _calibration_section(report),
-            slices_section(report),
-            Section(
-                say("Where these numbers come from"), [Facts(_basis(report)), Facts(_provenance(report.provenance))]
-            ),
-        ]
-        title = translated(report.title)
-        return render(Page(say("Importance report"), title, answer(report), _key_figures(report), sections))
+    return render_in(lang, partial(_page, report))
+
+
+def _page(report: ImportanceReport) -> Page:
+    families = [Section(say("Families of behaviour features"), [_families_table(report)])]
+    sections = [
+        _metrics_section(report),
+        _groups_section(report),
+        Section(say("What to distrust"), [Points(cautions(report))]),
+        _ablation_section(report),
+        *(families if report.families.height else []),
+        Section(say("Columns"), [_columns_table(report)]),
+        _calibration_section(report),
+        slices_section(report),
+        Section(say("Where these numbers come from"), [Facts(_basis(report)), Facts(_provenance(report.provenance))]),
+    ]
+    return Page(say("Importance report"), translated(report.title), answer(report), _key_figures(report), sections)
 
 
 def _key_figures(report: ImportanceReport) -> list[KeyFigure]:

@@ -125,8 +125,8 @@ class ImportanceReport:
         ----------
         path : str or Path
             Ends in ``.html``; its folder is made where it is missing.
-        lang : {"en", "zh"}, default "en"
-            The page's language: English or Chinese.
+        lang : {"en", "zh", "both"}, default "en"
+            The page's language: English, Chinese, or both under a switch.
 
         Returns
         -------

@@ -1,12 +1,11 @@
 "use strict";
 
 // Numbers are compared by the values that the cells carry, words as the page's language orders them; what has no value comes last.
-const words = new Intl.Collator(document.documentElement.lang, { numeric: true, sensitivity: "base" });
-
 function sortable(table) {
   const body = table.tBodies[0];
   const headings = [...table.tHead.rows[0].cells];
   const given = [...body.rows];
+  const words = new Intl.Collator(table.closest("[lang]").lang, { numeric: true, sensitivity: "base" });
 
   function order(column, direction) {
     const keyed = given.map((row) => {
@@ -101,6 +100,37 @@ function tabbed(tabs, place) {
   choose(0);
 }
 
+// A switch between the editions of the page, which begins with the first that the reader's browser asks for.
+function switched(editions) {
+  const nav = document.createElement("nav");
+  nav.className = "languages";
+  nav.setAttribute("aria-label", editions.map((edition) => edition.dataset.name).join(" / "));
+  const buttons = editions.map((edition) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.lang = edition.lang;
+    button.textContent = edition.dataset.name;
+    button.addEventListener("click", () => choose(edition));
+    return button;
+  });
+
+  function choose(chosen) {
+    editions.forEach((edition, i) => {
+      edition.hidden = edition !== chosen;
+      buttons[i].setAttribute("aria-pressed", edition === chosen);
+    });
+    document.documentElement.lang = chosen.lang;
+    document.title = chosen.querySelector("h1").textContent;
+  }
+
+  const asked = navigator.languages.map((name) => name.slice(0, 2));
+  const linked = document.getElementById(decodeURIComponent(location.hash.slice(1)))?.closest(".edition");
+  const first = asked.map((name) => editions.find((edition) => edition.lang.startsWith(name))).find(Boolean);
+  nav.append(...buttons);
+  document.body.prepend(nav);
+  choose(linked ?? first ?? editions[0]);
+}
+
 // The menu marks the section that the reader is in: the last one whose heading has passed the upper third of the window.
 function marked(nav) {
   const links = new Map([...nav.querySelectorAll("a")].map((link) => [decodeURIComponent(link.hash.slice(1)), link]));
@@ -119,7 +149,9 @@ function marked(nav) {
 document.querySelectorAll("table.sorts").forEach(sortable);
 document.querySelectorAll(".filter").forEach(filterable);
 document.querySelectorAll(".tabs").forEach(tabbed);
-document.querySelectorAll("nav").forEach(marked);
+document.querySelectorAll(".menu").forEach(marked);
+const editions = [...document.querySelectorAll(".edition")];
+if (editions.length > 1) switched(editions);
 
 let opened = [];
 addEventListener("beforeprint", () => {
