@@ -18,6 +18,9 @@ from hybrid.reports.cautions import cautions
 from hybrid.reports.findings import answer
 from hybrid.reports.importance import NOTHING_DROPPED, coordinate_runs
 from hybrid.reports.interactions import interactions_block
+from hybrid.reports.misses import misses_blocks
+from hybrid.reports.mistakes import mistakes_blocks
+from hybrid.reports.ranking import ranking_block
 from hybrid.reports.slices import slices_section
 from hybrid.reports.tables import BASE_RATE, MODEL
 from hybrid.reports.verdicts import VERDICTS, Gap, GroupFinding, group_findings
@@ -46,6 +49,7 @@ def importance_page(report: ImportanceReport) -> str:
         _ablation_section(report),
         *([Section("Families of behaviour features", [_families_table(report)])] if report.families.height else []),
         Section("Columns", [_columns_table(report)]),
+        _errors_section(report),
         _calibration_section(report),
         slices_section(report),
         Section("Where these numbers come from", [Facts(_basis(report)), Facts(report.provenance)]),
@@ -268,6 +272,11 @@ def _columns_table(report: ImportanceReport) -> Table:
     return Table(caption, ["column", "group", "mean |SHAP|", "gain"], rows, words=(0, 1))
 
 
+def _errors_section(report: ImportanceReport) -> Section:
+    ranked: list[Block] = [ranking_block(report)] if report.ranking.height else []
+    return Section("Where it errs", [*ranked, *mistakes_blocks(report), *misses_blocks(report)])
+
+
 def _calibration_section(report: ImportanceReport) -> Section:
     parts = report.calibration.partition_by("class", maintain_order=True)
     drawn = parts if len(parts) <= CLASSES_DRAWN + 1 else parts[:1]
@@ -276,7 +285,9 @@ def _calibration_section(report: ImportanceReport) -> Section:
     of = "the class that each row is predicted as" if first == PREDICTED_CLASS else f"“{first}”"
     text = (
         f"When the model says 30 %, is it right 30 % of the time? The probability of {of} is off by "
-        f"{number(100 * report.expected_calibration_error, decimals=1)} percentage points on average (expected calibration error)."
+        f"{_in_points(report.expected_calibration_error)} percentage points on average (expected calibration error"
+        f"{_error_interval(report)}). A perfectly calibrated model would show up to {_in_points(report.calibration_error_by_chance)} on "
+        "such rows, by chance."
     )
     caption = (
         "Points: bins of equally many rows. On the dashed line, predicted and observed agree; above it, the model says too little, "
@@ -292,6 +303,15 @@ def _calibration_section(report: ImportanceReport) -> Section:
     ]
     table = Table(f"The probability of {of}, in figures.", ["mean predicted", "observed", "rows"], rows, words=())
     return Section("Can the probabilities be taken at their word?", [Text([text]), Figure(charts, caption), table])
+
+
+def _in_points(share: float) -> str:
+    return number(100 * share, decimals=1)
+
+
+def _error_interval(report: ImportanceReport) -> str:
+    low, high = report.expected_calibration_error_low, report.expected_calibration_error_high
+    return "" if low != low else f", 95 % interval {span(100 * low, 100 * high, decimals=1)}"
 
 
 def _calibration_chart(part: pl.DataFrame) -> Markup:

@@ -37,6 +37,8 @@ class Basis:
         Folds of the ablation (0: none was made) and boosting rounds of each refit.
     no_ablation : str
         Why there is no ablation, or empty.
+    costs : mapping
+        Of a false positive and a false negative.
     """
 
     rows: int
@@ -51,6 +53,7 @@ class Basis:
     ablation_folds: int
     rounds: int
     no_ablation: str
+    costs: Mapping[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +99,25 @@ class ImportanceReport:
         number of parts (Holm). The slice "found" holds what a tree on the loss found; see `hybrid.reports.slices.weak_slices`.
     calibration : polars.DataFrame
         ``class, mean_predicted, observed, low, high, rows``; see `hybrid.calibration.calibration_table`.
-    expected_calibration_error : float
+    expected_calibration_error, expected_calibration_error_low, expected_calibration_error_high : float
+        With its interval.
+    calibration_error_by_chance : float
+        What a perfectly calibrated model would show on such rows at most, 19 times in 20.
+    thresholds : polars.DataFrame
+        ``threshold, flagged, precision, recall, cost``; two classes only. See `hybrid.reports.mistakes.threshold_table`.
+    confusion : polars.DataFrame
+        ``class, predicted, rows, share``: pairs of classes that occur; ``share`` is that of the class.
+    gains : polars.DataFrame
+        ``share, captured, low, high, lift``; two classes only. See `hybrid.reports.mistakes.gains_table`.
+    ranking : polars.DataFrame
+        ``model, metric, value, low, high, difference, difference_low, difference_high, queries``: ``ndcg_at_10`` and ``mrr`` over queries,
+        where these were declared.
+    examples : polars.DataFrame
+        The hundred rows of the highest log loss: ``loss, label, predicted, probability`` (of the label), one column ``text: NAME`` for each
+        column that was declared showable, cut at 200 characters, and one ``slice: NAME`` for each slice. No ids.
+    misses : polars.DataFrame
+        ``slice, part, misses, share, share_of_rows, p, p_adjusted``: parts of slices that hold more of these rows than of all, with the
+        binomial probability of that, corrected for the number of parts (Holm).
     basis : Basis
     provenance : mapping
         Shown at the page's end.
@@ -115,6 +136,15 @@ class ImportanceReport:
     slices: pl.DataFrame
     calibration: pl.DataFrame
     expected_calibration_error: float
+    expected_calibration_error_low: float
+    expected_calibration_error_high: float
+    calibration_error_by_chance: float
+    thresholds: pl.DataFrame
+    confusion: pl.DataFrame
+    gains: pl.DataFrame
+    ranking: pl.DataFrame
+    examples: pl.DataFrame
+    misses: pl.DataFrame
     basis: Basis
     provenance: Mapping[str, Any]
 
