@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -91,6 +92,33 @@ def test_ranking_is_by_the_declared_query(world: SimpleNamespace) -> None:
     ]
     assert row["value"] == pytest.approx(np.mean(of_query))
     assert row["queries"] == len(of_query)
+
+
+def test_json_holds_every_frame_and_markdown_the_page(world: SimpleNamespace, tmp_path: Path) -> None:
+    read = json.loads(world.report.save(tmp_path / "report.json").read_text(encoding="utf-8"))
+    for name in (
+        "groups",
+        "columns",
+        "interactions",
+        "slices",
+        "calibration",
+        "examples",
+        "ablation",
+        "metrics",
+        "ranking",
+    ):
+        frame = getattr(world.report, name)
+        assert list(read[name]) == frame.columns
+        for column in frame:
+            values = [None if value is None or value != value else value for value in column.to_list()]
+            assert read[name][column.name] == values
+    assert read["classes"] == [False, True]
+    assert read["basis"]["rows"] == 600
+    said = world.report.to_markdown()
+    assert said.startswith("# Which evidence mattered\n")
+    assert world.report.answer[0] in said
+    assert "## Where it errs" in said
+    assert "<" not in said
 
 
 def test_contributions_add_up_to_the_margin(world: SimpleNamespace) -> None:

@@ -291,8 +291,8 @@ def test_same_inputs_give_the_same_page(world: World, tmp_path: Path) -> None:
     assert pages[0] == pages[1]
 
 
-def test_only_html_is_written(world: World, tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match=r"saved as \.html, not as 'report\.pdf'"):
+def test_only_html_and_json_are_written(world: World, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=r"saved as \.html or \.json, not as 'report\.pdf'"):
         world.report.save(tmp_path / "report.pdf")
 
 

@@ -13,7 +13,7 @@ from hybrid.charts import Bar, Series, bar_chart, line_chart
 from hybrid.matrix import Column
 from hybrid.metrics import metric
 from hybrid.numerals import count, decimals_for, decimals_to_scale, interval, number, percent, span
-from hybrid.pages import Block, Cell, Facts, Figure, KeyFigure, Page, Points, Section, Table, Text, Tone, render
+from hybrid.pages import Block, Cell, Facts, Figure, KeyFigure, Page, Points, Section, Table, Text, Tone
 from hybrid.reports.cautions import cautions
 from hybrid.reports.findings import answer
 from hybrid.reports.importance import NOTHING_DROPPED, coordinate_runs
@@ -40,8 +40,8 @@ TOP_CLASSES = 30
 CLASSES_DRAWN = 6
 
 
-def importance_page(report: ImportanceReport) -> str:
-    """The report as one self-contained HTML document."""
+def importance_page(report: ImportanceReport) -> Page:
+    """The report as a page."""
     sections = [
         _metrics_section(report),
         _groups_section(report),
@@ -54,7 +54,7 @@ def importance_page(report: ImportanceReport) -> str:
         slices_section(report),
         Section("Where these numbers come from", [Facts(_basis(report)), Facts(report.provenance)]),
     ]
-    return render(Page("Importance report", report.title, answer(report), _key_figures(report), sections))
+    return Page("Importance report", report.title, answer(report), _key_figures(report), sections)
 
 
 def _key_figures(report: ImportanceReport) -> list[KeyFigure]:

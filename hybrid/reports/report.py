@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +13,9 @@ from typing import Any
 import polars as pl
 
 from hybrid.errors import ParameterError
+from hybrid.pages import render
+from hybrid.reports.findings import answer
+from hybrid.reports.markdown import markdown
 from hybrid.reports.page import importance_page
 
 
@@ -148,13 +154,19 @@ class ImportanceReport:
     basis: Basis
     provenance: Mapping[str, Any]
 
+    @property
+    def answer(self) -> list[str]:
+        """The answer in a few paragraphs, made from the numbers."""
+        return answer(self)
+
     def save(self, path: str | Path) -> Path:
-        """Write the report as one self-contained HTML file, under 5 MB.
+        """Write the report as one self-contained HTML file, under 5 MB, or its numbers as JSON.
 
         Parameters
         ----------
         path : str or Path
-            Ends in ``.html``; its folder is made where it is missing.
+            Ends in ``.html`` or ``.json``; its folder is made where it is missing. The JSON holds every frame as lists by column, and
+            null where a number is not defined.
 
         Returns
         -------
@@ -166,10 +178,37 @@ class ImportanceReport:
             Another ending.
         """
         path = Path(path)
-        if path.suffix.lower() != ".html":
+        writers = {".html": lambda report: render(importance_page(report)), ".json": _json}
+        if path.suffix.lower() not in writers:
             raise ParameterError(
-                f"a report is saved as .html, not as {path.name!r}; its tables are Polars frames, to be written as you like"
+                f"a report is saved as .html or .json, not as {path.name!r}; its tables are Polars frames, to be written as you like"
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(importance_page(self), encoding="utf-8")
+        path.write_text(writers[path.suffix.lower()](self), encoding="utf-8")
         return path
+
+    def to_markdown(self) -> str:
+        """The page as Markdown, without its charts."""
+        return markdown(importance_page(self))
+
+
+def _json(report: ImportanceReport) -> str:
+    fields = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
+    return json.dumps(
+        {"answer": report.answer, **{name: _plain(value) for name, value in fields.items()}}, ensure_ascii=False
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can hold it."""
+    if isinstance(value, pl.DataFrame):
+        return {column.name: [_plain(one) for one in column.to_list()] for column in value}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int | bool) else str(value)
