@@ -34,7 +34,16 @@ from hybrid.labels import as_labels, encode, row_weights
 from hybrid.matrix import TEXT_HEAD, FeatureMatrix
 from hybrid.metrics import metric
 from hybrid.reports import ImportanceReport, importance_report
-from hybrid.reports.subject import baseline_probabilities, declared_slices, probabilities, row_groups, with_events
+from hybrid.reports.mistakes import costs_of
+from hybrid.reports.subject import (
+    baseline_probabilities,
+    declared_slices,
+    probabilities,
+    query_codes,
+    row_groups,
+    shown_texts,
+    with_events,
+)
 from hybrid.transfer import adapt
 
 _PATIENCE = 20  # rounds, where ways of the head are compared
@@ -310,6 +319,9 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         groups_of_rows: str | Sequence[Any] | None = None,
         baseline: Self | Mapping[str, Self | np.ndarray] | None = None,
         slices: Sequence[str] = (),
+        query: str | None = None,
+        show_texts: Sequence[str] = (),
+        costs: Mapping[str, float] | None = None,
         max_rows: int = 50_000,
         ablation_folds: int = 3,
         title: str = "Which evidence mattered",
@@ -328,6 +340,13 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         slices : sequence of str, default ()
             Columns of the examples by whose values the metrics are shown, beside the slices that the log makes (new and returning
             users, frequent and rare queries, time) and those that a tree finds.
+        query : str, optional
+            Column whose values keep together the rows that are ranked at once (a search): nDCG@10 and MRR are then shown. Labels that are
+            numbers count as grades.
+        show_texts : sequence of str, default ()
+            Columns whose texts may be shown with the worst misses. None are, unless named here; ids never.
+        costs : mapping, optional
+            ``{"false_positive": 1, "false_negative": 5}``: what a mistake costs, for thresholds of two classes; default 1 each.
         max_rows : int, default 50,000
             Rows at most for SHAP values, permutations and refits; the metrics use all rows.
         ablation_folds : int, default 3
@@ -352,7 +371,8 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             groups_of_rows = self.behavior.log.user
         groups = row_groups(frame, groups_of_rows)
         model = with_events(self, events)
-        cut = declared_slices(model, frame, slices)
+        parts = declared_slices(model, frame, slices)
+        shown, queries, costs = shown_texts(model, frame, show_texts), query_codes(frame, query), costs_of(costs)
         return importance_report(
             y=codes,
             baselines=baseline_probabilities(self, frame, events, baseline),
@@ -364,7 +384,10 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             random_state=self.random_state,
             n_jobs=self.n_jobs,
             groups=groups,
-            slices=cut,
+            slices=parts,
+            queries=queries,
+            shown=shown,
+            costs=costs,
             max_rows=max_rows,
             ablation_folds=ablation_folds,
             title=title,

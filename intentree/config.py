@@ -121,7 +121,12 @@ KEYWORDS = {
     "report": Keywords(
         HybridClassifier.report,
         leave_out={"self", "X", "y", "baseline", "progress"},
-        spelled={"events": PathsBeside, "groups_of_rows": str | None, "slices": Sequence[str]},
+        spelled={
+            "events": PathsBeside,
+            "groups_of_rows": str | None,
+            "slices": Sequence[str],
+            "show_texts": Sequence[str],
+        },
     ),
 }
 """Tables whose keys are the parameters of a class or function. What is left out comes from the other tables."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import inspect
+import json
 import os
 import re
 import signal
@@ -22,7 +23,7 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import log_loss, roc_auc_score
 from typer.testing import CliRunner, Result
 
 import hybrid
@@ -261,6 +262,39 @@ def test_fit_score_and_report_agree_with_the_api(folder: Path) -> None:
     said = ran("report", folder / "study.toml")
     assert "attributes" in said
     assert "<html" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_report_of_an_artifact_and_rows_without_a_toml_file(folder: Path) -> None:
+    ran("fit", folder / "study.toml")
+    said = ran("report", folder / "artifact", folder / "test.parquet", "--label", "bought", "-o", folder / "r.json")
+    made = json.loads((folder / "r.json").read_text(encoding="utf-8"))
+    test = read(folder, "test")
+    proba = hybrid.load(folder / "artifact").predict_proba(test)[:, 1]
+    shown = dict(zip(made["metrics"]["metric"][:3], made["metrics"]["value"][:3], strict=True))
+    assert shown["roc_auc"] == pytest.approx(roc_auc_score(test["bought"], proba))
+    assert "attributes" in said
+
+
+def test_report_compares_two_artifacts_on_the_same_rows(folder: Path) -> None:
+    ran("fit", folder / "study.toml", "--artifact", folder / "new")
+    (folder / "study.toml").write_text(STUDY.replace("n_estimators = 30", "n_estimators = 1"))
+    ran("fit", folder / "study.toml", "--artifact", folder / "old")
+    ran("report", "--compare", folder / "new", folder / "old", folder / "study.toml", "-o", folder / "r.json")
+    metrics = json.loads((folder / "r.json").read_text(encoding="utf-8"))["metrics"]
+    test = read(folder, "test")
+    losses = [log_loss(test["bought"], hybrid.load(folder / name).predict_proba(test)) for name in ("new", "old")]
+    row = [m == "old" and n == "log_loss" for m, n in zip(metrics["model"], metrics["metric"], strict=True)].index(True)
+    assert metrics["difference"][row] == pytest.approx(losses[1] - losses[0], abs=1e-6)
+    for arguments, message in (
+        ([folder / "new"], "name the labelled rows"),
+        ([folder / "new", folder / "test.parquet"], "--label NAME"),
+        ([folder / "new", folder / "test.parquet", "--label", "bougt"], "did you mean 'bought'"),
+        ([folder / "new", folder / "old", folder / "study.toml"], "a second one needs --compare"),
+        (["--compare", folder / "new", folder / "study.toml"], "needs the folders of two artifacts"),
+    ):
+        failed = intentree("report", *arguments)
+        assert failed.exit_code == 2
+        assert message in failed.stderr
 
 
 def test_options_override_paths(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,7 +24,13 @@ def world() -> SimpleNamespace:
     model = hybrid().fit(train, y[:800], events=events)
     poorer = HybridClassifier(numeric=["price"], n_estimators=5, n_jobs=1).fit(train, y[:800])
     report = model.report(
-        test, y[800:], baseline={"price alone": poorer}, slices=["category", "price"], ablation_folds=2
+        test,
+        y[800:],
+        baseline={"price alone": poorer},
+        slices=["category", "price"],
+        query="query",
+        show_texts=["title"],
+        ablation_folds=2,
     )
     return SimpleNamespace(model=model, poorer=poorer, report=report, X=test, y=y[800:].astype(np.int64), events=events)
 
@@ -59,6 +67,60 @@ def test_groups_of_rows_may_be_a_column_or_its_values(world: SimpleNamespace) ->
     assert named.basis.row_groups == 6
 
 
+def test_texts_are_shown_where_declared_and_ids_never(world: SimpleNamespace, tmp_path: Path) -> None:
+    assert set(world.report.examples["text: title"]) <= set(world.X["title"])
+    X = world.X.with_columns(
+        title=pl.lit("<script>alert('x')</script>"), user=pl.lit("user-secret-") + pl.col("user").cast(pl.String)
+    )
+    model, events = hybrid(behavior=None).fit(X, world.y), None
+    report = model.report(X, world.y, events, groups_of_rows="user", show_texts=["title"], ablation_folds=0)
+    html = report.save(tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "secret" not in html
+    assert "<script>alert" not in html
+    assert "&lt;script&gt;alert" in html
+    hidden = model.report(X, world.y, groups_of_rows="user", ablation_folds=0).save(tmp_path / "h.html")
+    assert "alert" not in hidden.read_text(encoding="utf-8")
+
+
+def test_ranking_is_by_the_declared_query(world: SimpleNamespace) -> None:
+    row = world.report.ranking.filter(model="model", metric="ndcg_at_10").row(0, named=True)
+    proba = world.model.predict_proba(world.X)[:, 1]
+    of_query = [
+        skm.ndcg_score([world.y[inside]], [proba[inside]], k=10)
+        for query in world.X["query"].unique()
+        if world.y[inside := (world.X["query"] == query).to_numpy()].any()
+    ]
+    assert row["value"] == pytest.approx(np.mean(of_query))
+    assert row["queries"] == len(of_query)
+
+
+def test_json_holds_every_frame_and_markdown_the_page(world: SimpleNamespace, tmp_path: Path) -> None:
+    read = json.loads(world.report.save(tmp_path / "report.json").read_text(encoding="utf-8"))
+    for name in (
+        "groups",
+        "columns",
+        "interactions",
+        "slices",
+        "calibration",
+        "examples",
+        "ablation",
+        "metrics",
+        "ranking",
+    ):
+        frame = getattr(world.report, name)
+        assert list(read[name]) == frame.columns
+        for column in frame:
+            values = [None if value is None or value != value else value for value in column.to_list()]
+            assert read[name][column.name] == values
+    assert read["classes"] == [False, True]
+    assert read["basis"]["rows"] == 600
+    said = world.report.to_markdown()
+    assert said.startswith("# Which evidence mattered\n")
+    assert world.report.answer[0] in said
+    assert "## Where it errs" in said
+    assert "<" not in said
+
+
 def test_contributions_add_up_to_the_margin(world: SimpleNamespace) -> None:
     assert world.report.basis.shap_gap < 1e-4
 
@@ -75,6 +137,10 @@ def test_with_two_classes_the_by_class_frame_is_that_of_the_groups(world: Simple
         ({"slices": ["categry"]}, ParameterError, "slices names 'categry'; .*did you mean 'category'"),
         ({"slices": "category"}, ParameterError, r"must be a list of columns: \['category'\]"),
         ({"slices": ["user"]}, ParameterError, "tells single users or sessions apart"),
+        ({"show_texts": ["titel"]}, ParameterError, "show_texts names 'titel'; .*did you mean 'title'"),
+        ({"show_texts": ["user"]}, ParameterError, "tells single users or sessions apart"),
+        ({"query": "quer"}, ParameterError, "query names 'quer'; .*did you mean 'query'"),
+        ({"costs": {"fp": 1}}, ParameterError, "costs names 'fp'"),
         ({"groups_of_rows": [1, 2]}, ParameterError, "groups_of_rows has 2 values for 600 rows"),
         ({"groups_of_rows": "usr"}, ParameterError, "no column 'usr'.*'user'"),
         ({"baseline": {"old": np.ones((600, 3))}}, LabelError, r"'old': probabilities of shape \(600, 3\)"),

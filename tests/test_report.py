@@ -265,7 +265,7 @@ def test_page_is_one_small_file_that_loads_nothing_and_runs_its_own_script_alone
     assert "url(" not in html
     assert HOSTILE in "".join(page.texts)
     assert "secret" not in html
-    assert len(page.alternatives) == 4
+    assert len(page.alternatives) == 6
 
 
 def test_page_says_what_the_frames_say(world: World, tmp_path: Path) -> None:
@@ -291,8 +291,8 @@ def test_same_inputs_give_the_same_page(world: World, tmp_path: Path) -> None:
     assert pages[0] == pages[1]
 
 
-def test_only_html_is_written(world: World, tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match=r"saved as \.html, not as 'report\.pdf'"):
+def test_only_html_and_json_are_written(world: World, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=r"saved as \.html or \.json, not as 'report\.pdf'"):
         world.report.save(tmp_path / "report.pdf")
 
 

@@ -11,12 +11,16 @@ import numpy as np
 import polars as pl
 
 from hybrid.boosters.base import Booster, TreeParameters
-from hybrid.calibration import calibration_table, expected_calibration_error
+from hybrid.calibration import calibration_table
 from hybrid.errors import LabelError, ParameterError
 from hybrid.holdout import assign_folds
 from hybrid.matrix import FeatureMatrix
 from hybrid.reports import interactions
 from hybrid.reports.importance import NOTHING_DROPPED, ablation_probas, sample_rows, shap_rows
+from hybrid.reports.misses import example_table, shared_table, worst_rows
+from hybrid.reports.mistakes import calibration_error, confusion_table, costs_of, gains_table, threshold_table
+from hybrid.reports.ranking import SCHEMA as RANKING
+from hybrid.reports.ranking import grades, ranking_table
 from hybrid.reports.report import Basis, ImportanceReport
 from hybrid.reports.slices import ROWS, ScoredRows, corrected, slice_table, weak_slices
 from hybrid.reports.tables import (
@@ -49,6 +53,9 @@ def importance_report(
     groups: np.ndarray | Sequence[Any] | None = None,
     baselines: Mapping[str, np.ndarray] | None = None,
     slices: Sequence[pl.Series] = (),
+    queries: np.ndarray | None = None,
+    shown: Sequence[pl.Series] = (),
+    costs: Mapping[str, float] | None = None,
     n_repeats: int = 5,
     max_rows: int = 50_000,
     ablation_folds: int = 3,
@@ -80,6 +87,12 @@ def importance_report(
         Probabilities of other models for the same rows, to show beside.
     slices : sequence of polars.Series of n_rows parts, default ()
         Each from `hybrid.reports.slices.parts_of`.
+    queries : numpy.ndarray of int64, shape (n_rows,), optional
+        Codes 0 .. n_queries - 1 of the rows that are ranked at once.
+    shown : sequence of polars.Series of n_rows texts, default ()
+        What may be shown of an example.
+    costs : mapping, optional
+        See `hybrid.reports.mistakes.costs_of`.
     n_repeats : int, default 5
         Permutations of each group.
     max_rows : int, default 50_000
@@ -115,6 +128,13 @@ def importance_report(
     say("metrics", 1, 1)
 
     scored = ScoredRows(y, proba, units)
+    costs = costs_of(costs)
+    error, by_chance = calibration_error(scored, random_state)
+    worst = worst_rows(scored)
+    worth = None if queries is None else grades(classes)
+    ranking = pl.DataFrame(schema=RANKING)
+    if queries is not None and worth is not None:
+        ranking = ranking_table(models, y, worth, queries, units)
     sliced = sample_rows(len(y), units, ROWS, random_state)
     by_slice = slice_table(scored.rows(sliced), [part[sliced] for part in slices])
 
@@ -168,7 +188,16 @@ def importance_report(
         metrics=metrics,
         slices=corrected(pl.concat([by_slice, weak])),
         calibration=calibration,
-        expected_calibration_error=expected_calibration_error(calibration),
+        expected_calibration_error=error.value,
+        expected_calibration_error_low=error.low,
+        expected_calibration_error_high=error.high,
+        calibration_error_by_chance=by_chance,
+        thresholds=threshold_table(scored, costs),
+        confusion=confusion_table(scored, classes),
+        gains=gains_table(scored),
+        ranking=ranking,
+        examples=example_table(scored, worst, classes, shown, slices),
+        misses=shared_table(worst, slices),
         basis=Basis(
             rows=len(proba),
             class_rows=class_rows,
@@ -182,6 +211,7 @@ def importance_report(
             ablation_folds=n_folds,
             rounds=booster.best_iteration,
             no_ablation=no_ablation,
+            costs=costs,
         ),
         provenance=dict(provenance),
     )

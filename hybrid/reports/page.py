@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -28,12 +27,14 @@ from hybrid.pages import (
     Tabs,
     Text,
     Tone,
-    render_in,
 )
 from hybrid.reports.cautions import cautions
 from hybrid.reports.findings import answer
 from hybrid.reports.importance import NOTHING_DROPPED, coordinate_runs
 from hybrid.reports.interactions import interactions_block
+from hybrid.reports.misses import misses_blocks
+from hybrid.reports.mistakes import mistakes_blocks
+from hybrid.reports.ranking import ranking_block
 from hybrid.reports.slices import slices_section
 from hybrid.reports.tables import BASE_RATE, MODEL
 from hybrid.reports.verdicts import VERDICTS, Gap, GroupFinding, group_findings
@@ -53,12 +54,8 @@ TOP_CLASSES = 30
 CLASSES_DRAWN = 6
 
 
-def importance_page(report: ImportanceReport, lang: str) -> str:
-    """The report as one self-contained HTML document."""
-    return render_in(lang, partial(_page, report))
-
-
-def _page(report: ImportanceReport) -> Page:
+def importance_page(report: ImportanceReport) -> Page:
+    """The report as a page."""
     families = [Section(say("Families of behaviour features"), [_families_table(report)])]
     sections = [
         _metrics_section(report),
@@ -67,6 +64,7 @@ def _page(report: ImportanceReport) -> Page:
         _ablation_section(report),
         *(families if report.families.height else []),
         Section(say("Columns"), [_columns_table(report)]),
+        _errors_section(report),
         _calibration_section(report),
         slices_section(report),
         Section(say("Where these numbers come from"), [Facts(_basis(report)), Facts(_provenance(report.provenance))]),
@@ -333,18 +331,30 @@ def _columns_table(report: ImportanceReport) -> Table:
     return Table(paragraph(caption), header, rows, words=(0, 1))
 
 
+def _errors_section(report: ImportanceReport) -> Section:
+    ranked: list[Block] = [ranking_block(report)] if report.ranking.height else []
+    return Section(say("Where it errs"), [*ranked, *mistakes_blocks(report), *misses_blocks(report)])
+
+
 def _calibration_section(report: ImportanceReport) -> Section:
     parts = report.calibration.partition_by("class", maintain_order=True)
     drawn = parts if len(parts) <= CLASSES_DRAWN + 1 else parts[:1]
     charts = [_calibration_chart(part) for part in drawn]
     first = parts[0]["class"][0]
     of = say("the class that each row is predicted as") if first == PREDICTED_CLASS else quoted(first)
-    text = say(
-        "When the model says 30 %, is it right 30 % of the time? The probability of {label} is off by {points} percentage points on "
-        "average (expected calibration error).",
-        label=of,
-        points=number(100 * report.expected_calibration_error, decimals=1),
-    )
+    text = [
+        say("When the model says 30 %, is it right 30 % of the time?"),
+        say(
+            "The probability of {label} is off by {points} percentage points on average (expected calibration error{interval}).",
+            label=of,
+            points=_in_points(report.expected_calibration_error),
+            interval=_error_interval(report),
+        ),
+        say(
+            "A perfectly calibrated model would show up to {points} on such rows, by chance.",
+            points=_in_points(report.calibration_error_by_chance),
+        ),
+    ]
     caption = say(
         "Points: bins of equally many rows. On the dashed line, predicted and observed agree; above it, the model says too little, "
         "below it too much. Whiskers: 95 % Wilson intervals, rows taken as independent."
@@ -360,7 +370,18 @@ def _calibration_section(report: ImportanceReport) -> Section:
     header = [say("mean predicted"), say("observed"), say("rows")]
     table = Table(say("The probability of {label}, in figures.", label=of), header, rows, words=())
     title = say("Can the probabilities be taken at their word?")
-    return Section(title, [Text([text]), Tabs([(say("Chart"), [Figure(charts, caption)]), (say("Figures"), [table])])])
+    return Section(
+        title, [Text([paragraph(text)]), Tabs([(say("Chart"), [Figure(charts, caption)]), (say("Figures"), [table])])]
+    )
+
+
+def _in_points(share: float) -> str:
+    return number(100 * share, decimals=1)
+
+
+def _error_interval(report: ImportanceReport) -> str:
+    low, high = report.expected_calibration_error_low, report.expected_calibration_error_high
+    return "" if low != low else say(", 95 % interval {interval}", interval=span(100 * low, 100 * high, decimals=1))
 
 
 def _calibration_chart(part: pl.DataFrame) -> Markup:

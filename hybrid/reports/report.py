@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from hybrid.errors import ParameterError
+from hybrid.languages import languages, speaking
+from hybrid.pages import render_in
+from hybrid.reports.findings import answer
+from hybrid.reports.markdown import markdown
 from hybrid.reports.page import importance_page
 
 
@@ -37,6 +45,8 @@ class Basis:
         Folds of the ablation (0: none was made) and boosting rounds of each refit.
     no_ablation : str
         Why there is no ablation, or empty.
+    costs : mapping
+        Of a false positive and a false negative.
     """
 
     rows: int
@@ -51,6 +61,7 @@ class Basis:
     ablation_folds: int
     rounds: int
     no_ablation: str
+    costs: Mapping[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +107,25 @@ class ImportanceReport:
         number of parts (Holm). The slice "found" holds what a tree on the loss found; see `hybrid.reports.slices.weak_slices`.
     calibration : polars.DataFrame
         ``class, mean_predicted, observed, low, high, rows``; see `hybrid.calibration.calibration_table`.
-    expected_calibration_error : float
+    expected_calibration_error, expected_calibration_error_low, expected_calibration_error_high : float
+        With its interval.
+    calibration_error_by_chance : float
+        What a perfectly calibrated model would show on such rows at most, 19 times in 20.
+    thresholds : polars.DataFrame
+        ``threshold, flagged, precision, recall, cost``; two classes only. See `hybrid.reports.mistakes.threshold_table`.
+    confusion : polars.DataFrame
+        ``class, predicted, rows, share``: pairs of classes that occur; ``share`` is that of the class.
+    gains : polars.DataFrame
+        ``share, captured, low, high, lift``; two classes only. See `hybrid.reports.mistakes.gains_table`.
+    ranking : polars.DataFrame
+        ``model, metric, value, low, high, difference, difference_low, difference_high, queries``: ``ndcg_at_10`` and ``mrr`` over queries,
+        where these were declared.
+    examples : polars.DataFrame
+        The hundred rows of the highest log loss: ``loss, label, predicted, probability`` (of the label), one column ``text: NAME`` for each
+        column that was declared showable, cut at 200 characters, and one ``slice: NAME`` for each slice. No ids.
+    misses : polars.DataFrame
+        ``slice, part, misses, share, share_of_rows, p, p_adjusted``: parts of slices that hold more of these rows than of all, with the
+        binomial probability of that, corrected for the number of parts (Holm).
     basis : Basis
     provenance : mapping
         Shown at the page's end.
@@ -115,18 +144,33 @@ class ImportanceReport:
     slices: pl.DataFrame
     calibration: pl.DataFrame
     expected_calibration_error: float
+    expected_calibration_error_low: float
+    expected_calibration_error_high: float
+    calibration_error_by_chance: float
+    thresholds: pl.DataFrame
+    confusion: pl.DataFrame
+    gains: pl.DataFrame
+    ranking: pl.DataFrame
+    examples: pl.DataFrame
+    misses: pl.DataFrame
     basis: Basis
     provenance: Mapping[str, Any]
 
+    @property
+    def answer(self) -> list[str]:
+        """The answer in a few paragraphs, made from the numbers, in the language of `hybrid.languages.speaking`."""
+        return answer(self)
+
     def save(self, path: str | Path, *, lang: str = "en") -> Path:
-        """Write the report as one self-contained HTML file, under 5 MB.
+        """Write the report as one self-contained HTML file, under 5 MB, or its numbers as JSON.
 
         Parameters
         ----------
         path : str or Path
-            Ends in ``.html``; its folder is made where it is missing.
+            Ends in ``.html`` or ``.json``; its folder is made where it is missing. The JSON holds every frame as lists by column, and
+            null where a number is not defined.
         lang : {"en", "zh", "both"}, default "en"
-            The page's language: English, Chinese, or both under a switch.
+            The page's language: English, Chinese, or both under a switch. JSON has the answer in the first of them.
 
         Returns
         -------
@@ -138,11 +182,46 @@ class ImportanceReport:
             Another ending or language.
         """
         path = Path(path)
-        if path.suffix.lower() != ".html":
+        writers = {".html": _html, ".json": _json}
+        if path.suffix.lower() not in writers:
             raise ParameterError(
-                f"a report is saved as .html, not as {path.name!r}; its tables are Polars frames, to be written as you like"
+                f"a report is saved as .html or .json, not as {path.name!r}; its tables are Polars frames, to be written as you like"
             )
-        page = importance_page(self, lang)
+        written = writers[path.suffix.lower()](self, lang)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
+        path.write_text(written, encoding="utf-8")
         return path
+
+    def to_markdown(self, *, lang: str = "en") -> str:
+        """The page as Markdown, without its charts; both languages one below the other for "both"."""
+        editions = []
+        for spoken in languages(lang):
+            with speaking(spoken):
+                editions.append(markdown(importance_page(self)))
+        return "\n".join(editions)
+
+
+def _html(report: ImportanceReport, lang: str) -> str:
+    return render_in(lang, partial(importance_page, report))
+
+
+def _json(report: ImportanceReport, lang: str) -> str:
+    fields = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
+    with speaking(languages(lang)[0]):
+        said = report.answer
+    return json.dumps({"answer": said, **{name: _plain(value) for name, value in fields.items()}}, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can hold it."""
+    if isinstance(value, pl.DataFrame):
+        return {column.name: [_plain(one) for one in column.to_list()] for column in value}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int | bool) else str(value)

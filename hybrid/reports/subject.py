@@ -116,6 +116,32 @@ def baseline_probabilities(
     }
 
 
+def shown_texts(model: HybridClassifier, frame: pl.DataFrame, names: Sequence[str]) -> list[pl.Series]:
+    """The columns that the user declares showable; ParameterError for one that is not there, or that names users or sessions."""
+    if isinstance(names, str):
+        raise ParameterError(f"show_texts={names!r} must be a list of columns: [{names!r}]")
+    for name in names:
+        _require_showable(model, frame, name, "show_texts")
+    return [frame[name] for name in names]
+
+
+def query_codes(frame: pl.DataFrame, query: str | None) -> np.ndarray | None:
+    """Codes 0 .. n_queries - 1 of the rows that are ranked at once; nulls are rows of their own."""
+    if query is None:
+        return None
+    require_column(frame, query, "query")
+    return row_groups(frame, frame[query])
+
+
+def _require_showable(model: HybridClassifier, frame: pl.DataFrame, name: str, what: str) -> None:
+    require_column(frame, name, what)
+    log = None if model.behavior is None else model.behavior.log
+    if log is not None and name in (log.user, log.session):
+        raise ParameterError(
+            f"{what} names {name!r}, which tells single users or sessions apart; the page must not show them"
+        )
+
+
 def declared_slices(model: HybridClassifier, frame: pl.DataFrame, names: Sequence[str]) -> list[pl.Series]:
     """The slices that the user names, after those that the log makes, each cut into parts.
 
@@ -126,16 +152,11 @@ def declared_slices(model: HybridClassifier, frame: pl.DataFrame, names: Sequenc
     """
     if isinstance(names, str):
         raise ParameterError(f"slices={names!r} must be a list of columns: [{names!r}]")
-    log = None if model.behavior is None else model.behavior.log
     for name in names:
-        require_column(frame, name, "slices")
+        _require_showable(model, frame, name, "slices")
         if frame[name].dtype.is_nested():
             raise ParameterError(
                 f"slices names {name!r}, which holds {frame[name].dtype}: name a column of single values"
-            )
-        if log is not None and name in (log.user, log.session):
-            raise ParameterError(
-                f"slices names {name!r}, which tells single users or sessions apart; the page must not show them"
             )
     behavior = model.builder_.evidence.behavior
     made = [] if behavior is None else history_slices(behavior, frame)
