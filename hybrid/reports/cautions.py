@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from hybrid.numerals import count, listed, number, percent
+from hybrid.reports.trust import MOVED_FAR
 from hybrid.reports.verdicts import FEW_UNITS, VERDICTS, GroupFinding, Verdict, group_findings, refits_learned
 
 if TYPE_CHECKING:
@@ -26,7 +27,36 @@ Caution = tuple[str, str]
 
 def cautions(report: ImportanceReport) -> list[Caution]:
     """All that applies to this report, the disagreements first."""
-    return [*_disagreements(report), *_thin(report), *_miscalibrated(report), *_refits(report)]
+    return [
+        *_leaks(report),
+        *_disagreements(report),
+        *_drifted(report),
+        *_thin(report),
+        *_miscalibrated(report),
+        *_refits(report),
+    ]
+
+
+def _leaks(report: ImportanceReport) -> list[Caution]:
+    suspicious = [f"“{name}”" for name in report.strength.filter("suspicious")["column"].head(5)]
+    if not suspicious:
+        return []
+    meaning = "So strong a column was often made from the label, or after it. Check when its value is known before believing any number here."
+    return [(f"{listed(suspicious)}: almost decides the label alone.", meaning)]
+
+
+def _drifted(report: ImportanceReport) -> list[Caution]:
+    moved = report.drift.join(report.columns.select("column", "shap"), on="column", maintain_order="left")
+    total = max(float(report.columns["shap"].sum()), 1e-300)
+    carrying = moved.filter((pl.col("psi") >= MOVED_FAR) & (pl.col("shap") >= 0.01 * total)).sort(
+        "shap", descending=True
+    )
+    if carrying.is_empty():
+        return []
+    names = [f"“{name}” (PSI {number(psi, decimals=2)})" for name, psi in carrying["column", "psi"].head(3).iter_rows()]
+    more = f" and {carrying.height - 3} more" if carrying.height > 3 else ""
+    meaning = "The model leans on values that are distributed otherwise than in its training rows. Train again if these rows are the new normal."
+    return [(f"Moved since training: {listed(names)}{more}.", meaning)]
 
 
 def _disagreements(report: ImportanceReport) -> list[Caution]:

@@ -23,6 +23,7 @@ from hybrid.reports.mistakes import mistakes_blocks
 from hybrid.reports.ranking import ranking_block
 from hybrid.reports.slices import slices_section
 from hybrid.reports.tables import BASE_RATE, MODEL
+from hybrid.reports.trust import trust_section
 from hybrid.reports.verdicts import VERDICTS, Gap, GroupFinding, group_findings
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def importance_page(report: ImportanceReport) -> Page:
         _errors_section(report),
         _calibration_section(report),
         slices_section(report),
+        trust_section(report),
         Section("Where these numbers come from", [Facts(_basis(report)), Facts(report.provenance)]),
     ]
     return Page("Importance report", report.title, answer(report), _key_figures(report), sections)

@@ -45,6 +45,8 @@ class Basis:
         Why there is no ablation, or empty.
     costs : mapping
         Of a false positive and a false negative.
+    reference_rows : int
+        Training rows that these rows were compared with.
     """
 
     rows: int
@@ -60,6 +62,7 @@ class Basis:
     rounds: int
     no_ablation: str
     costs: Mapping[str, float]
+    reference_rows: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +106,15 @@ class ImportanceReport:
         log loss, ROC AUC (accuracy for many classes) and ``bias`` (mean prediction less what was observed; for many classes, of the
         predicted one) of each part of each slice. A difference is to all other rows; its p-value is two-sided, and corrected for the
         number of parts (Holm). The slice "found" holds what a tree on the loss found; see `hybrid.reports.slices.weak_slices`.
+    strength : polars.DataFrame
+        ``column, group, auc, suspicious``: how well each column orders the label alone; see `hybrid.reports.trust.strength_table`.
+    drift : polars.DataFrame
+        ``column, group, psi, missing_then, missing_now, gone``: against rows of the training; see `hybrid.reports.trust.drift_table`.
+    domains : polars.DataFrame
+        ``group, auc, low, high``: how well these rows are told from training rows by a group; see `hybrid.reports.trust.domain_table`.
+    stability : polars.DataFrame
+        ``fold, group, shap_share, rank, correlation``: the order of groups in the model (fold 0) and in refits; see
+        `hybrid.reports.trust.stability_table`.
     calibration : polars.DataFrame
         ``class, mean_predicted, observed, low, high, rows``; see `hybrid.calibration.calibration_table`.
     expected_calibration_error, expected_calibration_error_low, expected_calibration_error_high : float
@@ -140,6 +152,10 @@ class ImportanceReport:
     ablation: pl.DataFrame
     metrics: pl.DataFrame
     slices: pl.DataFrame
+    strength: pl.DataFrame
+    drift: pl.DataFrame
+    domains: pl.DataFrame
+    stability: pl.DataFrame
     calibration: pl.DataFrame
     expected_calibration_error: float
     expected_calibration_error_low: float
