@@ -42,9 +42,11 @@ from hybrid.reports.subject import (
     probabilities,
     query_codes,
     row_groups,
+    showable_categories,
     shown_texts,
     with_events,
 )
+from hybrid.reports.words import word_table
 from hybrid.transfer import adapt
 
 _PATIENCE = 20  # rounds, where ways of the head are compared
@@ -393,6 +395,8 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             shown=shown,
             costs=costs,
             reference=self.reference_,
+            category_names=showable_categories(self),
+            words=word_table(model, frame, groups, self.random_state),
             max_rows=max_rows,
             ablation_folds=ablation_folds,
             title=title,

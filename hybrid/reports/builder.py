@@ -16,7 +16,8 @@ from hybrid.errors import LabelError, ParameterError
 from hybrid.holdout import assign_folds
 from hybrid.matrix import FeatureMatrix
 from hybrid.reference import Reference
-from hybrid.reports import interactions, trust
+from hybrid.reports import effects, interactions, trust
+from hybrid.reports.effects import distribution_table, effect_table, value_effect_table
 from hybrid.reports.importance import NOTHING_DROPPED, ablation_probas, sample_rows, shap_rows
 from hybrid.reports.misses import example_table, shared_table, worst_rows
 from hybrid.reports.mistakes import calibration_error, confusion_table, costs_of, gains_table, threshold_table
@@ -35,6 +36,7 @@ from hybrid.reports.tables import (
     why_no_ablation,
 )
 from hybrid.reports.trust import DOMAINS, DRIFT, STABILITY, domain_table, drift_table, stability_table, strength_table
+from hybrid.reports.words import WORDS
 
 STABILITY_ROWS = 500
 """Rows of each refit's SHAP."""
@@ -62,6 +64,8 @@ def importance_report(
     shown: Sequence[pl.Series] = (),
     costs: Mapping[str, float] | None = None,
     reference: Reference | None = None,
+    category_names: Mapping[str, Sequence[str]] | None = None,
+    words: pl.DataFrame | None = None,
     n_repeats: int = 5,
     max_rows: int = 50_000,
     ablation_folds: int = 3,
@@ -101,6 +105,10 @@ def importance_report(
         See `hybrid.reports.mistakes.costs_of`.
     reference : Reference, optional
         Of the training rows, which the rows are compared with.
+    category_names : mapping from column to its values in the order of their codes, optional
+        Of the categorical columns whose values may be shown.
+    words : polars.DataFrame, optional
+        From `hybrid.reports.words.word_table`.
     n_repeats : int, default 5
         Permutations of each group.
     max_rows : int, default 50_000
@@ -154,6 +162,8 @@ def importance_report(
     weak = weak_slices(scored.rows(index), some, [part[index] for part in slices], random_state)
     few = some.rows(sample_rows(len(index), None, interactions.ROWS, random_state))
     together = interactions.interaction_table(booster, few, random_state, partial(say, "interactions"))
+    for_effects = some.rows(sample_rows(len(index), None, effects.ROWS, random_state))
+    by_x = effect_table(booster, for_effects, attributed.columns["column"].to_list(), classes, partial(say, "effects"))
     strengths = sample_rows(len(index), None, trust.ROWS, random_state)
     strength = strength_table(some.rows(strengths), y[strengths])
     drift, domains = pl.DataFrame(schema=DRIFT), pl.DataFrame(schema=DOMAINS)
@@ -212,6 +222,10 @@ def importance_report(
         families=attributed.families,
         ablation=ablation,
         metrics=metrics,
+        distributions=distribution_table(some),
+        effects=by_x,
+        value_effects=value_effect_table(booster, for_effects, category_names or {}, classes),
+        words=pl.DataFrame(schema=WORDS) if words is None else words,
         slices=corrected(pl.concat([by_slice, weak])),
         calibration=calibration,
         expected_calibration_error=error.value,
@@ -237,6 +251,7 @@ def importance_report(
             shap_rows=len(shap_index),
             shap_gap=attributed.shap_gap,
             interaction_rows=len(few),
+            effect_rows=len(for_effects),
             n_repeats=n_repeats,
             ablation_folds=n_folds,
             rounds=booster.best_iteration,

@@ -41,7 +41,7 @@ def _leaks(report: ImportanceReport) -> list[Caution]:
     suspicious = [f"“{name}”" for name in report.strength.filter("suspicious")["column"].head(5)]
     if not suspicious:
         return []
-    meaning = "So strong a column was often made from the label, or after it. Check when its value is known before believing any number here."
+    meaning = "So strong a column was often made from the label, or after it: check when its value is known before believing a number here."
     return [(f"{listed(suspicious)}: almost decides the label alone.", meaning)]
 
 
@@ -55,7 +55,7 @@ def _drifted(report: ImportanceReport) -> list[Caution]:
         return []
     names = [f"“{name}” (PSI {number(psi, decimals=2)})" for name, psi in carrying["column", "psi"].head(3).iter_rows()]
     more = f" and {carrying.height - 3} more" if carrying.height > 3 else ""
-    meaning = "The model leans on values that are distributed otherwise than in its training rows. Train again if these rows are the new normal."
+    meaning = "The model leans on values that lie otherwise than in its training rows. Train again if these rows are the new normal."
     return [(f"Moved since training: {listed(names)}{more}.", meaning)]
 
 

@@ -15,6 +15,7 @@ from hybrid.metrics import metric
 from hybrid.numerals import count, decimals_for, decimals_to_scale, interval, number, percent, span
 from hybrid.pages import Block, Cell, Facts, Figure, KeyFigure, Page, Points, Section, Table, Text, Tone
 from hybrid.reports.cautions import cautions
+from hybrid.reports.effects import effects_blocks
 from hybrid.reports.findings import answer
 from hybrid.reports.importance import NOTHING_DROPPED, coordinate_runs
 from hybrid.reports.interactions import interactions_block
@@ -25,6 +26,7 @@ from hybrid.reports.slices import slices_section
 from hybrid.reports.tables import BASE_RATE, MODEL
 from hybrid.reports.trust import trust_section
 from hybrid.reports.verdicts import VERDICTS, Gap, GroupFinding, group_findings
+from hybrid.reports.words import words_blocks
 
 if TYPE_CHECKING:
     from hybrid.reports.report import ImportanceReport
@@ -49,7 +51,7 @@ def importance_page(report: ImportanceReport) -> Page:
         Section("What to distrust", [Points(cautions(report))]),
         _ablation_section(report),
         *([Section("Families of behaviour features", [_families_table(report)])] if report.families.height else []),
-        Section("Columns", [_columns_table(report)]),
+        Section("Columns", [_columns_table(report), *effects_blocks(report), *words_blocks(report)]),
         _errors_section(report),
         _calibration_section(report),
         slices_section(report),
@@ -249,6 +251,7 @@ def _columns_table(report: ImportanceReport) -> Table:
         .drop("index")
     )
     total = max(float(report.columns["gain"].sum()), 1e-300)
+    spread = {row["column"]: _spread(row) for row in report.distributions.iter_rows(named=True)}
     shown = pl.concat(
         [single.head(TOP_COLUMNS).with_columns(columns=pl.lit(1, pl.Int64)), runs.drop("n")], how="diagonal"
     )
@@ -261,6 +264,7 @@ def _columns_table(report: ImportanceReport) -> Table:
             row["group"],
             Cell(number(row["shap"], decimals=places), share=row["shap"] / top),
             percent(row["gain"] / total, decimals=1),
+            spread.get(row["column"], Cell("–", tone="muted")),
         ]
         for row in shown.iter_rows(named=True)
     ]
@@ -269,9 +273,17 @@ def _columns_table(report: ImportanceReport) -> Table:
     caption = (
         f"The {count(min(single.height, TOP_COLUMNS))} columns that move the scores most.{more} SHAP: mean size of the contribution to "
         "the margin; gain: share of all loss reduction in training. Coordinates of an embedding mean nothing one by one and stand as "
-        "one, with the SHAP of their sum."
+        "one, with the SHAP of their sum. Values: the median, and where nine tenths of them lie."
     )
-    return Table(caption, ["column", "group", "mean |SHAP|", "gain"], rows, words=(0, 1))
+    return Table(caption, ["column", "group", "mean |SHAP|", "gain", "values"], rows, words=(0, 1))
+
+
+def _spread(row: Mapping[str, Any]) -> Cell:
+    """The median of a column, and where nine tenths of its values lie."""
+    missing = f", {percent(row['missing'])} missing" if row["missing"] else ""
+    if row["median"] != row["median"]:
+        return Cell("–", missing.removeprefix(", "), tone="muted")
+    return Cell(number(row["median"]), f"{number(row['q05'])} to {number(row['q95'])}{missing}")
 
 
 def _errors_section(report: ImportanceReport) -> Section:

@@ -35,7 +35,7 @@ class Basis:
         Rows of permutation and ablation, and of SHAP.
     shap_gap : float
         How far the contributions of a row, the head's included, are from summing to its margin, at most.
-    interaction_rows : int
+    interaction_rows, effect_rows : int
     sampled_row_groups : int, optional
     n_repeats : int
         Permutations of each group.
@@ -57,6 +57,7 @@ class Basis:
     shap_rows: int
     shap_gap: float
     interaction_rows: int
+    effect_rows: int
     n_repeats: int
     ablation_folds: int
     rounds: int
@@ -94,6 +95,17 @@ class ImportanceReport:
         ``coordinates, group, columns, gain, shap``: runs of numbered columns (an embedding's coordinates) as one, ``shap`` of their sum.
     families : polars.DataFrame
         ``group, family, columns, gain, shap``: families of behaviour features within each group, ``shap`` of their columns' sum.
+    distributions : polars.DataFrame
+        ``column, group, missing, zero, least, q05, q25, median, q75, q95, most``: numeric columns but coordinates, of the sampled rows.
+    effects : polars.DataFrame
+        ``column, class, x, effect, rows``: accumulated local effects of the first twenty numeric columns; see
+        `hybrid.reports.effects.effect_table`.
+    value_effects : polars.DataFrame
+        ``column, class, value, effect, rows``: effects of the values of categorical columns; see
+        `hybrid.reports.effects.value_effect_table`.
+    words : polars.DataFrame
+        ``role, class, word, effect, texts, rows``: what leaving a word out of a text does to the score; see
+        `hybrid.reports.words.word_table`.
     ablation : polars.DataFrame
         ``dropped, metric, value, low, high, difference, difference_low, difference_high``: models refitted without a group, by
         cross-fitting on the report's own rows. "none" comes first; a difference is the row's value less that of "none" on the same
@@ -149,6 +161,10 @@ class ImportanceReport:
     columns: pl.DataFrame
     coordinates: pl.DataFrame
     families: pl.DataFrame
+    distributions: pl.DataFrame
+    effects: pl.DataFrame
+    value_effects: pl.DataFrame
+    words: pl.DataFrame
     ablation: pl.DataFrame
     metrics: pl.DataFrame
     slices: pl.DataFrame
