@@ -212,22 +212,61 @@ def spark(heights: Sequence[float]) -> Markup:
     finite = [max(height, 0.0) if math.isfinite(height) else 0.0 for height in heights]
     whole, top = sum(finite) or 1.0, max(finite, default=0.0) or 1.0
     shares = ", ".join(percent(height / whole) for height in finite)
-    svg = ElementTree.Element(
-        "svg",
-        {
-            "class": "spark",
-            "viewBox": f"0 0 {6 * len(finite)} 20",
-            "width": f"{6 * len(finite)}",
-            "height": "20",
-            "role": "img",
-            "aria-label": say("Share of rows in bins of equal width: {shares}", shares=shares),
-        },
-    )
+    svg = _picture(6 * len(finite), say("Share of rows in bins of equal width: {shares}", shares=shares))
     for i, height in enumerate(finite):
         tall = max(19 * height / top, 0.8) if height else 0.0
         _tag(svg, "rect", **{"class": "bar"}, x=6 * i, y=19 - tall, width=5, height=tall)
     _tag(svg, "line", **{"class": "zero"}, x1=0, x2=6 * len(finite), y1=19.5, y2=19.5)
     return _markup(svg)
+
+
+def box(low: float, lower: float, median: float, upper: float, high: float) -> Markup:
+    """Draw where the values of a column lie, for the cell of a table: a line from ``low`` to ``high``, a box for the middle half.
+
+    Parameters
+    ----------
+    low, lower, median, upper, high : float
+        Quantiles in order, such as the 5th, 25th, 50th, 75th and 95th of a hundred.
+
+    Returns
+    -------
+    markupsafe.Markup
+        One ``<svg>`` element, 72 units wide and 20 high; nothing where the quantiles are no numbers or all the same.
+    """
+    if not high > low:
+        return Markup()
+    svg = _picture(
+        72,
+        say(
+            "Middle half {lower} to {upper}, median {median}",
+            lower=number(lower),
+            upper=number(upper),
+            median=number(median),
+        ),
+    )
+
+    def x(value: float) -> float:
+        return 1 + 70 * (value - low) / (high - low)
+
+    _tag(svg, "line", **{"class": "zero"}, x1=x(low), x2=x(high), y1=11, y2=11)
+    _tag(svg, "rect", **{"class": "middle"}, x=x(lower), y=6, width=max(x(upper) - x(lower), 1.0), height=10)
+    _tag(svg, "line", **{"class": "median"}, x1=x(median), x2=x(median), y1=4, y2=18)
+    return _markup(svg)
+
+
+def _picture(width: int, alternative: str) -> ElementTree.Element:
+    """A picture of 20 units' height that stands in a line of text."""
+    return ElementTree.Element(
+        "svg",
+        {
+            "class": "spark",
+            "viewBox": f"0 0 {width} 20",
+            "width": f"{width}",
+            "height": "20",
+            "role": "img",
+            "aria-label": alternative,
+        },
+    )
 
 
 def shorten(text: str, room: int) -> str:

@@ -33,6 +33,7 @@ from hybrid.holdout import hold_out
 from hybrid.labels import as_labels, encode, row_weights
 from hybrid.matrix import TEXT_HEAD, FeatureMatrix
 from hybrid.metrics import metric
+from hybrid.reference import Reference
 from hybrid.reports import ImportanceReport, importance_report
 from hybrid.reports.mistakes import costs_of
 from hybrid.reports.subject import (
@@ -41,9 +42,11 @@ from hybrid.reports.subject import (
     probabilities,
     query_codes,
     row_groups,
+    showable_categories,
     shown_texts,
     with_events,
 )
+from hybrid.reports.words import word_table
 from hybrid.transfer import adapt
 
 _PATIENCE = 20  # rounds, where ways of the head are compared
@@ -114,6 +117,8 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         Only of a model that ``adapt`` returned: how it was carried over.
     devices_ : dict
         The device that encoded texts and the one that grew the trees, as really used.
+    reference_ : Reference
+        Up to 2,000 rows of the training matrix, which reports compare other rows with.
     timings_ : dict
         Seconds of each step of ``fit``.
 
@@ -247,6 +252,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         self.booster_ = self._grow(matrix, codes, weight, valid_data, held, progress)
         self.builder_ = builder
         self.columns_ = matrix.columns
+        self.reference_ = Reference.draw(matrix, self.random_state)
         encoder_device = builder.encoder.computes_on(builder.device) if builder.encoder else None
         self.devices_ = {"encoder": encoder_device, "booster": self.booster_.device}
         self.timings_ = {
@@ -388,6 +394,9 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             queries=queries,
             shown=shown,
             costs=costs,
+            reference=self.reference_,
+            category_names=showable_categories(self),
+            words=word_table(model, frame, groups, self.random_state),
             max_rows=max_rows,
             ablation_folds=ablation_folds,
             title=title,

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from hybrid.charts import shorten, spark
+from hybrid.charts import shorten
 from hybrid.errors import PageError
 from hybrid.languages import LANGUAGES, language, languages, say, speaking
 from hybrid.numerals import Numeral, count, number
@@ -56,8 +56,8 @@ class Cell:
         Colour of the text; never the only carrier of a meaning.
     value : float, optional
         What the table sorts by. By default the value of a text that `hybrid.numerals` wrote, else the text itself.
-    spark : sequence of float, default empty
-        A small distribution beside the text: heights of bins of equal width.
+    picture : markupsafe.Markup, default ""
+        Beside the text, from `hybrid.charts.spark` or `box`.
     """
 
     text: str
@@ -65,18 +65,13 @@ class Cell:
     share: float | None = None
     tone: Tone = ""
     value: float | None = None
-    spark: Sequence[float] = ()
+    picture: Markup | str = ""
 
     @property
     def rank(self) -> str:
         """The value to sort by, written in full; empty where there is none."""
         value = self.text.value if self.value is None and isinstance(self.text, Numeral) else self.value
         return "" if value is None or math.isnan(value) else f"{value:.9g}"
-
-    @property
-    def picture(self) -> Markup:
-        """The small distribution as markup."""
-        return spark(self.spark) if len(self.spark) else Markup()
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Locator, expect, sync_playwright
 from playwright.sync_api import Page as Tab
 
 from hybrid import ImportanceReport
-from hybrid.charts import Series, line_chart
+from hybrid.charts import Series, box, line_chart, spark
 from hybrid.numerals import number
 from hybrid.pages import (
     Cell,
@@ -66,8 +66,8 @@ def everything() -> str:
         for i, value in enumerate(AMOUNTS)
     ]
     pictures = [
-        [HOSTILE, Cell("", spark=[1, 5, 2]), "unbroken" * 40],
-        *([f"column {i}", Cell("", spark=[3, 2, 1, 0]), "b"] for i in range(4)),
+        [HOSTILE, Cell("", picture=spark([1, 5, 2])), "unbroken" * 40],
+        *([f"column {i}", Cell("", picture=box(0, 1, 2, i, 9 + i)), "b"] for i in range(4)),
     ]
     sizes = np.arange(-40.0, 41.0, 10.0)
     lines = [Series(f"series {i}", [1, 2, 3], [i, i + 1, i], [i - 1] * 3, [i + 1] * 3) for i in range(4)]

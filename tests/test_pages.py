@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from hybrid.charts import Bar, Series, bar_chart, line_chart, spark
+from hybrid.charts import Bar, Series, bar_chart, box, line_chart, spark
 from hybrid.errors import PageError
 from hybrid.numerals import count, decimals_for, interval, number, percent
 from hybrid.pages import (
@@ -138,6 +138,17 @@ def test_a_small_distribution_has_a_bar_a_bin_and_says_its_shares() -> None:
     assert heights == [pytest.approx(19 / 3, abs=0.1), 0, 19, 0]
     alternative = ElementTree.fromstring(picture).get("aria-label") or ""
     assert alternative.endswith("25\u202f%, 0\u202f%, 75\u202f%, 0\u202f%")
+
+
+def test_a_box_stands_where_its_quantiles_lie() -> None:
+    picture = box(0, 2, 3, 5, 10)
+    (middle,), (median,) = marks(picture, "rect", "middle"), marks(picture, "line", "median")
+    (whole,) = marks(picture, "line", "zero")
+    length = float(whole["x2"]) - float(whole["x1"])
+    assert float(middle["width"]) == pytest.approx(0.3 * length, abs=0.1)
+    assert float(median["x1"]) - float(whole["x1"]) == pytest.approx(0.3 * length, abs=0.1)
+    assert not box(1, 1, 1, 1, 1)
+    assert not box(*[math.nan] * 5)
 
 
 @pytest.mark.parametrize(

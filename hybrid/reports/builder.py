@@ -15,7 +15,9 @@ from hybrid.calibration import calibration_table
 from hybrid.errors import LabelError, ParameterError
 from hybrid.holdout import assign_folds
 from hybrid.matrix import FeatureMatrix
-from hybrid.reports import interactions
+from hybrid.reference import Reference
+from hybrid.reports import effects, interactions, trust
+from hybrid.reports.effects import distribution_table, effect_table, value_effect_table
 from hybrid.reports.importance import NOTHING_DROPPED, ablation_probas, sample_rows, shap_rows
 from hybrid.reports.misses import example_table, shared_table, worst_rows
 from hybrid.reports.mistakes import calibration_error, confusion_table, costs_of, gains_table, threshold_table
@@ -33,6 +35,11 @@ from hybrid.reports.tables import (
     permutation_table,
     why_no_ablation,
 )
+from hybrid.reports.trust import DOMAINS, DRIFT, STABILITY, domain_table, drift_table, stability_table, strength_table
+from hybrid.reports.words import WORDS
+
+STABILITY_ROWS = 500
+"""Rows of each refit's SHAP."""
 
 Progress = Callable[[str, int, int], None]
 """Called with the part of the report, its steps done and its steps in all."""
@@ -56,6 +63,9 @@ def importance_report(
     queries: np.ndarray | None = None,
     shown: Sequence[pl.Series] = (),
     costs: Mapping[str, float] | None = None,
+    reference: Reference | None = None,
+    category_names: Mapping[str, Sequence[str]] | None = None,
+    words: pl.DataFrame | None = None,
     n_repeats: int = 5,
     max_rows: int = 50_000,
     ablation_folds: int = 3,
@@ -93,6 +103,12 @@ def importance_report(
         What may be shown of an example.
     costs : mapping, optional
         See `hybrid.reports.mistakes.costs_of`.
+    reference : Reference, optional
+        Of the training rows, which the rows are compared with.
+    category_names : mapping from column to its values in the order of their codes, optional
+        Of the categorical columns whose values may be shown.
+    words : polars.DataFrame, optional
+        From `hybrid.reports.words.word_table`.
     n_repeats : int, default 5
         Permutations of each group.
     max_rows : int, default 50_000
@@ -146,6 +162,16 @@ def importance_report(
     weak = weak_slices(scored.rows(index), some, [part[index] for part in slices], random_state)
     few = some.rows(sample_rows(len(index), None, interactions.ROWS, random_state))
     together = interactions.interaction_table(booster, few, random_state, partial(say, "interactions"))
+    for_effects = some.rows(sample_rows(len(index), None, effects.ROWS, random_state))
+    by_x = effect_table(booster, for_effects, attributed.columns["column"].to_list(), classes, partial(say, "effects"))
+    strengths = sample_rows(len(index), None, trust.ROWS, random_state)
+    strength = strength_table(some.rows(strengths), y[strengths])
+    drift, domains = pl.DataFrame(schema=DRIFT), pl.DataFrame(schema=DOMAINS)
+    if reference is not None:
+        say("drift", 0, 1)
+        drift = drift_table(some, reference)
+        domains = domain_table(booster, some, reference, random_state, n_jobs)
+        say("drift", 1, 1)
     permutation = permutation_table(
         booster,
         some,
@@ -158,10 +184,18 @@ def importance_report(
     n_units = len(index) if units_some is None else len(np.unique(units_some))
     no_ablation = why_no_ablation(y, ablation_folds, n_units)
     n_folds = 0 if no_ablation else min(ablation_folds, n_units)
-    ablation = no_comparison("dropped")
+    ablation, stability = no_comparison("dropped"), pl.DataFrame(schema=STABILITY)
     if n_folds:
         folds = assign_folds(y, units_some, n_folds, random_state)
         rounds = replace(parameters, n_estimators=max(1, booster.best_iteration))
+        fold_shares = [dict(attributed.groups.select("group", "shap_share").iter_rows())]
+
+        def note_shares(refit: Booster, unseen: FeatureMatrix) -> None:
+            few = unseen.rows(sample_rows(len(unseen), None, STABILITY_ROWS, random_state))
+            fold_shares.append(
+                dict(attribution_tables(refit, few, classes, None).groups["group", "shap_share"].iter_rows())
+            )
+
         refits = ablation_probas(
             booster,
             some,
@@ -170,10 +204,12 @@ def importance_report(
             parameters=rounds,
             random_state=random_state,
             n_jobs=n_jobs,
+            on_whole=note_shares,
             on_step=partial(say, "ablation"),
         )
         in_order = {name: refits[name] for name in (NOTHING_DROPPED, *attributed.groups["group"]) if name in refits}
         ablation = comparison("dropped", y, in_order, units_some, random_state)
+        stability = stability_table(fold_shares)
 
     return ImportanceReport(
         title=title,
@@ -186,6 +222,10 @@ def importance_report(
         families=attributed.families,
         ablation=ablation,
         metrics=metrics,
+        distributions=distribution_table(some),
+        effects=by_x,
+        value_effects=value_effect_table(booster, for_effects, category_names or {}, classes),
+        words=pl.DataFrame(schema=WORDS) if words is None else words,
         slices=corrected(pl.concat([by_slice, weak])),
         calibration=calibration,
         expected_calibration_error=error.value,
@@ -198,6 +238,10 @@ def importance_report(
         ranking=ranking,
         examples=example_table(scored, worst, classes, shown, slices),
         misses=shared_table(worst, slices),
+        strength=strength,
+        drift=drift,
+        domains=domains,
+        stability=stability,
         basis=Basis(
             rows=len(proba),
             class_rows=class_rows,
@@ -207,11 +251,13 @@ def importance_report(
             shap_rows=len(shap_index),
             shap_gap=attributed.shap_gap,
             interaction_rows=len(few),
+            effect_rows=len(for_effects),
             n_repeats=n_repeats,
             ablation_folds=n_folds,
             rounds=booster.best_iteration,
             no_ablation=no_ablation,
             costs=costs,
+            reference_rows=0 if reference is None else len(reference.values),
         ),
         provenance=dict(provenance),
     )

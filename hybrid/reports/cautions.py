@@ -8,6 +8,7 @@ import polars as pl
 
 from hybrid.languages import paragraph, quoted, say
 from hybrid.numerals import count, listed, number, percent
+from hybrid.reports.trust import MOVED_FAR
 from hybrid.reports.verdicts import FEW_UNITS, VERDICTS, GroupFinding, Verdict, group_findings, refits_learned
 
 if TYPE_CHECKING:
@@ -27,7 +28,44 @@ Caution = tuple[str, str]
 
 def cautions(report: ImportanceReport) -> list[Caution]:
     """All that applies to this report, the disagreements first."""
-    return [*_disagreements(report), *_thin(report), *_miscalibrated(report), *_refits(report)]
+    return [
+        *_leaks(report),
+        *_disagreements(report),
+        *_drifted(report),
+        *_thin(report),
+        *_miscalibrated(report),
+        *_refits(report),
+    ]
+
+
+def _leaks(report: ImportanceReport) -> list[Caution]:
+    suspicious = [quoted(name) for name in report.strength.filter("suspicious")["column"].head(5)]
+    if not suspicious:
+        return []
+    meaning = say(
+        "So strong a column was often made from the label, or after it: check when its value is known before believing a number here."
+    )
+    return [(say("{names}: {lead}", names=listed(suspicious), lead=say("almost decides the label alone.")), meaning)]
+
+
+def _drifted(report: ImportanceReport) -> list[Caution]:
+    moved = report.drift.join(report.columns.select("column", "shap"), on="column", maintain_order="left")
+    total = max(float(report.columns["shap"].sum()), 1e-300)
+    carrying = moved.filter((pl.col("psi") >= MOVED_FAR) & (pl.col("shap") >= 0.01 * total)).sort(
+        "shap", descending=True
+    )
+    if carrying.is_empty():
+        return []
+    names = [
+        say("{name} (PSI {value})", name=quoted(name), value=number(psi, decimals=2))
+        for name, psi in carrying["column", "psi"].head(3).iter_rows()
+    ]
+    if carrying.height > len(names):
+        names.append(say("{n} more", n=count(carrying.height - len(names))))
+    meaning = say(
+        "The model leans on values that lie otherwise than in its training rows. Train again if these rows are the new normal."
+    )
+    return [(say("Moved since training: {names}.", names=listed(names)), meaning)]
 
 
 def _disagreements(report: ImportanceReport) -> list[Caution]:

@@ -209,6 +209,7 @@ def ablation_probas(
     parameters: TreeParameters,
     random_state: int,
     n_jobs: int | None,
+    on_whole: Callable[[Booster, FeatureMatrix], None] | None = None,
     on_step: OnStep | None = None,
 ) -> dict[str, np.ndarray]:
     """Out-of-fold probabilities of models like ``booster``, trained on the matrix's own rows: with all groups, then without each.
@@ -224,6 +225,8 @@ def ablation_probas(
         Nothing stops early.
     random_state : int
     n_jobs : int, optional
+    on_whole : callable, optional
+        Called with each refit that has all groups and the rows that it did not see.
     on_step : callable, optional
         Called after each refit.
 
@@ -245,6 +248,8 @@ def ablation_probas(
                 data, n_classes=booster.n_classes, parameters=parameters, random_state=random_state, n_jobs=n_jobs
             )
             probas[name][rows] = refit.predict_proba(part.rows(rows))
+            if on_whole and name == NOTHING_DROPPED:
+                on_whole(refit, part.rows(rows))
             if on_step:
                 on_step(i * len(held_out) + j + 1, len(left_out) * len(held_out))
     return probas

@@ -9,7 +9,7 @@ import polars as pl
 from markupsafe import Markup
 
 from hybrid.calibration import PREDICTED_CLASS
-from hybrid.charts import Bar, Series, bar_chart, line_chart
+from hybrid.charts import Bar, Series, bar_chart, box, line_chart
 from hybrid.languages import gloss, message, paragraph, quoted, say, translated
 from hybrid.matrix import Column
 from hybrid.metrics import metric
@@ -29,6 +29,7 @@ from hybrid.pages import (
     Tone,
 )
 from hybrid.reports.cautions import cautions
+from hybrid.reports.effects import effects_blocks
 from hybrid.reports.findings import answer
 from hybrid.reports.importance import NOTHING_DROPPED, coordinate_runs
 from hybrid.reports.interactions import interactions_block
@@ -37,7 +38,9 @@ from hybrid.reports.mistakes import mistakes_blocks
 from hybrid.reports.ranking import ranking_block
 from hybrid.reports.slices import slices_section
 from hybrid.reports.tables import BASE_RATE, MODEL
+from hybrid.reports.trust import trust_section
 from hybrid.reports.verdicts import VERDICTS, Gap, GroupFinding, group_findings
+from hybrid.reports.words import words_blocks
 
 if TYPE_CHECKING:
     from hybrid.reports.report import ImportanceReport
@@ -63,10 +66,11 @@ def importance_page(report: ImportanceReport) -> Page:
         Section(say("What to distrust"), [Points(cautions(report))]),
         _ablation_section(report),
         *(families if report.families.height else []),
-        Section(say("Columns"), [_columns_table(report)]),
+        Section(say("Columns"), [_columns_table(report), *effects_blocks(report), *words_blocks(report)]),
         _errors_section(report),
         _calibration_section(report),
         slices_section(report),
+        trust_section(report),
         Section(say("Where these numbers come from"), [Facts(_basis(report)), Facts(_provenance(report.provenance))]),
     ]
     return Page(say("Importance report"), translated(report.title), answer(report), _key_figures(report), sections)
@@ -303,6 +307,7 @@ def _columns_table(report: ImportanceReport) -> Table:
         .drop("index")
     )
     total = max(float(report.columns["gain"].sum()), 1e-300)
+    spread = {row["column"]: _spread(row) for row in report.distributions.iter_rows(named=True)}
     shown = pl.concat(
         [single.head(TOP_COLUMNS).with_columns(columns=pl.lit(1, pl.Int64)), runs.drop("n")], how="diagonal"
     )
@@ -317,6 +322,7 @@ def _columns_table(report: ImportanceReport) -> Table:
             gloss(row["group"]),
             Cell(number(row["shap"], decimals=places), share=row["shap"] / top),
             percent(row["gain"] / total, decimals=1),
+            spread.get(row["column"], Cell("–", tone="muted")),
         ]
         for row in shown.iter_rows(named=True)
     ]
@@ -326,9 +332,21 @@ def _columns_table(report: ImportanceReport) -> Table:
         *([say("{n} weaker ones are not shown; all are in the report’s frame.", n=count(left))] if left else []),
         say("SHAP: mean size of the contribution to the margin; gain: share of all loss reduction in training."),
         say("Coordinates of an embedding mean nothing one by one and stand as one, with the SHAP of their sum."),
+        say("Values: the median, and where nine tenths of them lie; the box is their middle half."),
     ]
-    header = [say("column"), say("group"), say("mean |SHAP|"), say("gain")]
+    header = [say("column"), say("group"), say("mean |SHAP|"), say("gain"), say("values")]
     return Table(paragraph(caption), header, rows, words=(0, 1))
+
+
+def _spread(row: Mapping[str, Any]) -> Cell:
+    """The median of a column, and where nine tenths of its values lie."""
+    missing = say("{share} missing", share=percent(row["missing"])) if row["missing"] else ""
+    if row["median"] != row["median"]:
+        return Cell("–", missing, tone="muted")
+    nine_tenths = say("{low} to {high}", low=number(row["q05"]), high=number(row["q95"]))
+    note = say(", ").join([nine_tenths, missing]) if missing else nine_tenths
+    picture = box(row["q05"], row["q25"], row["median"], row["q75"], row["q95"])
+    return Cell(number(row["median"]), note, picture=picture)
 
 
 def _errors_section(report: ImportanceReport) -> Section:

@@ -37,7 +37,7 @@ class Basis:
         Rows of permutation and ablation, and of SHAP.
     shap_gap : float
         How far the contributions of a row, the head's included, are from summing to its margin, at most.
-    interaction_rows : int
+    interaction_rows, effect_rows : int
     sampled_row_groups : int, optional
     n_repeats : int
         Permutations of each group.
@@ -47,6 +47,8 @@ class Basis:
         Why there is no ablation, or empty.
     costs : mapping
         Of a false positive and a false negative.
+    reference_rows : int
+        Training rows that these rows were compared with.
     """
 
     rows: int
@@ -57,11 +59,13 @@ class Basis:
     shap_rows: int
     shap_gap: float
     interaction_rows: int
+    effect_rows: int
     n_repeats: int
     ablation_folds: int
     rounds: int
     no_ablation: str
     costs: Mapping[str, float]
+    reference_rows: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +97,17 @@ class ImportanceReport:
         ``coordinates, group, columns, gain, shap``: runs of numbered columns (an embedding's coordinates) as one, ``shap`` of their sum.
     families : polars.DataFrame
         ``group, family, columns, gain, shap``: families of behaviour features within each group, ``shap`` of their columns' sum.
+    distributions : polars.DataFrame
+        ``column, group, missing, zero, least, q05, q25, median, q75, q95, most``: numeric columns but coordinates, of the sampled rows.
+    effects : polars.DataFrame
+        ``column, class, x, effect, rows``: accumulated local effects of the first twenty numeric columns; see
+        `hybrid.reports.effects.effect_table`.
+    value_effects : polars.DataFrame
+        ``column, class, value, effect, rows``: effects of the values of categorical columns; see
+        `hybrid.reports.effects.value_effect_table`.
+    words : polars.DataFrame
+        ``role, class, word, effect, texts, rows``: what leaving a word out of a text does to the score; see
+        `hybrid.reports.words.word_table`.
     ablation : polars.DataFrame
         ``dropped, metric, value, low, high, difference, difference_low, difference_high``: models refitted without a group, by
         cross-fitting on the report's own rows. "none" comes first; a difference is the row's value less that of "none" on the same
@@ -105,6 +120,15 @@ class ImportanceReport:
         log loss, ROC AUC (accuracy for many classes) and ``bias`` (mean prediction less what was observed; for many classes, of the
         predicted one) of each part of each slice. A difference is to all other rows; its p-value is two-sided, and corrected for the
         number of parts (Holm). The slice "found" holds what a tree on the loss found; see `hybrid.reports.slices.weak_slices`.
+    strength : polars.DataFrame
+        ``column, group, auc, suspicious``: how well each column orders the label alone; see `hybrid.reports.trust.strength_table`.
+    drift : polars.DataFrame
+        ``column, group, psi, missing_then, missing_now, gone``: against rows of the training; see `hybrid.reports.trust.drift_table`.
+    domains : polars.DataFrame
+        ``group, auc, low, high``: how well these rows are told from training rows by a group; see `hybrid.reports.trust.domain_table`.
+    stability : polars.DataFrame
+        ``fold, group, shap_share, rank, correlation``: the order of groups in the model (fold 0) and in refits; see
+        `hybrid.reports.trust.stability_table`.
     calibration : polars.DataFrame
         ``class, mean_predicted, observed, low, high, rows``; see `hybrid.calibration.calibration_table`.
     expected_calibration_error, expected_calibration_error_low, expected_calibration_error_high : float
@@ -139,9 +163,17 @@ class ImportanceReport:
     columns: pl.DataFrame
     coordinates: pl.DataFrame
     families: pl.DataFrame
+    distributions: pl.DataFrame
+    effects: pl.DataFrame
+    value_effects: pl.DataFrame
+    words: pl.DataFrame
     ablation: pl.DataFrame
     metrics: pl.DataFrame
     slices: pl.DataFrame
+    strength: pl.DataFrame
+    drift: pl.DataFrame
+    domains: pl.DataFrame
+    stability: pl.DataFrame
     calibration: pl.DataFrame
     expected_calibration_error: float
     expected_calibration_error_low: float

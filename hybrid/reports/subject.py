@@ -133,6 +133,13 @@ def query_codes(frame: pl.DataFrame, query: str | None) -> np.ndarray | None:
     return row_groups(frame, frame[query])
 
 
+def showable_categories(model: HybridClassifier) -> dict[str, list[str]]:
+    """The values of the categorical columns, less those of users and sessions."""
+    log = None if model.behavior is None else model.behavior.log
+    hidden = set() if log is None else {log.user, log.session}
+    return {name: values for name, values in model.builder_.categories.items() if name not in hidden}
+
+
 def _require_showable(model: HybridClassifier, frame: pl.DataFrame, name: str, what: str) -> None:
     require_column(frame, name, what)
     log = None if model.behavior is None else model.behavior.log
