@@ -12,11 +12,11 @@ import polars as pl
 from sklearn.tree import DecisionTreeRegressor
 
 from hybrid.holdout import assign_folds
-from hybrid.languages import gloss, message, paragraph, say
+from hybrid.languages import gloss, message, paragraph, quoted, say
 from hybrid.matrix import TEXT_HEAD, FeatureMatrix
 from hybrid.metrics import row_losses
 from hybrid.numerals import count, decimals_for, listed, number, span
-from hybrid.pages import Block, Cell, Section, Table, Text, Tone
+from hybrid.pages import Block, Cell, Section, Table, Tabs, Text, Tone
 from hybrid.reports.importance import coordinate_runs
 from hybrid.reports.inference import Statistic, holm, mean, roc_auc
 
@@ -212,9 +212,14 @@ def slices_section(report: ImportanceReport) -> Section:
     frame, title = report.slices, say("Where it is better or worse")
     if frame.is_empty():
         return Section(title, [Text([say("No slices were declared, and no weak one was found.")])])
-    blocks: list[Block] = [Text([_worse(frame)])]
-    blocks += [_slice_table(part, report) for part in frame.partition_by("slice", maintain_order=True)]
-    return Section(title, blocks)
+    how = say(
+        "Small print: 95 % intervals. Coloured: clearly worse or better than all other rows, p < 0.05 after correction for the number "
+        "of parts. Bias: mean prediction less what was observed."
+    )
+    panels: list[tuple[str, Sequence[Block]]] = [
+        (_title(part["slice"][0]), [_slice_table(part)]) for part in frame.partition_by("slice", maintain_order=True)
+    ]
+    return Section(title, [Text([_worse(frame), how]), Tabs(panels)])
 
 
 def _worse(frame: pl.DataFrame) -> str:
@@ -257,7 +262,7 @@ _NAMES = {
 }
 
 
-def _slice_table(frame: pl.DataFrame, report: ImportanceReport) -> Table:
+def _slice_table(frame: pl.DataFrame) -> Table:
     name = frame["slice"][0]
     metrics = frame["metric"].unique(maintain_order=True).to_list()
     places = {
@@ -274,19 +279,13 @@ def _slice_table(frame: pl.DataFrame, report: ImportanceReport) -> Table:
             note = "" if row["low"] != row["low"] else span(row["low"], row["high"], decimals=digits)
             cells.append(Cell(number(row["value"], decimals=digits), note, tone=_tone(row)))
         rows.append(cells)
-    caption = [say("{slice}.", slice=_title(name))]
-    if name == FOUND:
-        caption.append(
-            say("Found by a shallow tree on the loss of half of the rows; the numbers are of the other half.")
-        )
-    caption.append(
-        say(
-            "Small print: 95 % intervals. Coloured: clearly worse or better than all other rows, p < 0.05 after correction for the number "
-            "of parts. Bias: mean prediction less what was observed."
-        )
+    caption = (
+        say("Found by a shallow tree on the loss of half of the rows; the numbers are of the other half.")
+        if name == FOUND
+        else say("Parts of {slice}.", slice=quoted(name))
     )
     header = [say("part"), say("rows"), *(say(_NAMES[metric]) for metric in metrics)]
-    return Table(paragraph(caption), header, rows)
+    return Table(caption, header, rows)
 
 
 def _title(name: str) -> str:
