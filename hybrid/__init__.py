@@ -23,7 +23,7 @@ from hybrid.finetuning.run import finetune
 from hybrid.head import TextHead
 from hybrid.match import Match
 from hybrid.matrix import Column, FeatureMatrix
-from hybrid.report import ImportanceReport
+from hybrid.reports import ImportanceReport
 from hybrid.scoring import score_parquet
 from hybrid.store import EmbeddingStore
 

@@ -10,6 +10,7 @@
     vectors_{n}.parquet      the table of vectors that the n-th family of behaviour features was declared with, if any
     id_texts_{part}.parquet  texts of the ids whose vectors behaviour features read, if any
     interest_log.parquet     user, item text and time of the log, where recent interest is on
+    reference.parquet        up to 2,000 rows of the training matrix, numbers alone, which reports compare other rows with
 
 The encoder's weights are named by a fingerprint and verified when they are loaded; they are not copied.
 """
@@ -41,11 +42,12 @@ from hybrid.head.choice import HeadChoice
 from hybrid.interest import RecentInterest
 from hybrid.match import TextMatch
 from hybrid.matrix import Column
+from hybrid.reference import Reference
 
 if TYPE_CHECKING:
     from hybrid.classifier import HybridClassifier
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST = "manifest.json"
 _PACKAGES = ("intentree", "numpy", "polars", "torch", "sentence-transformers", "xgboost", "lightgbm", "scikit-learn")
 
@@ -172,6 +174,7 @@ def load(folder: str | Path, *, encoder: Any = None, device: str = "auto") -> Hy
         "booster": manifest["device"],
     }
     model.timings_ = manifest["timings"]
+    model.reference_ = Reference.restore(folder / "reference.parquet", manifest["reference_rows"])
     model.n_features_in_ = manifest["n_features_in"]
     return model
 
@@ -179,6 +182,7 @@ def load(folder: str | Path, *, encoder: Any = None, device: str = "auto") -> Hy
 def _write(model: HybridClassifier, folder: Path) -> None:
     builder = model.builder_
     model.booster_.save(folder)
+    model.reference_.save(folder / "reference.parquet")
     tensors = {}
     for role, projection in builder.projections.items():
         tensors[f"{role}/mean"] = projection.mean.cpu().contiguous()
@@ -221,6 +225,7 @@ def _write(model: HybridClassifier, folder: Path) -> None:
         "best_iteration": model.booster_.best_iteration,
         "device": model.booster_.device,
         "timings": model.timings_,
+        "reference_rows": model.reference_.rows,
         "n_features_in": model.n_features_in_,
         "encoder": None if builder.encoder is None else builder.encoder.describe(),
         "behavior": None if behavior is None else behavior.declaration(),
@@ -260,7 +265,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, AttributeError, TypeError):
         raise ArtifactError(f"{path} is truncated or is no manifest") from None
     if version != FORMAT:
-        raise ArtifactError(f"{path} is of format {version}; this version reads format {FORMAT}")
+        raise ArtifactError(
+            f"{path} is of format {version}; this version reads format {FORMAT}: fit and save the model again"
+        )
     if _digest(manifest) != stated:
         raise ArtifactError(f"{path} was changed: its SHA-256 is not the one that it states")
     return dict(manifest)

@@ -59,10 +59,15 @@ def wilson(successes: np.ndarray, trials: np.ndarray) -> tuple[np.ndarray, np.nd
     return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
 
 
+def bin_codes(probability: np.ndarray, n_bins: int) -> np.ndarray:
+    """The bin of each probability, int64: bins of equally many rows, those of equal probability never parted."""
+    edges = np.unique(np.quantile(probability, np.linspace(0, 1, n_bins + 1)[1:-1], method="inverted_cdf"))
+    return np.searchsorted(edges, probability, side="left")
+
+
 def _bins(label: str, probability: np.ndarray, hit: np.ndarray, n_bins: int) -> pl.DataFrame:
     p = probability.astype(np.float64)
-    edges = np.unique(np.quantile(p, np.linspace(0, 1, n_bins + 1)[1:-1], method="inverted_cdf"))
-    code = np.searchsorted(edges, p, side="left")
+    code = bin_codes(p, n_bins)
     rows = np.bincount(code)
     filled = rows > 0
     rows = rows[filled]

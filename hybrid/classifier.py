@@ -33,7 +33,20 @@ from hybrid.holdout import hold_out
 from hybrid.labels import as_labels, encode, row_weights
 from hybrid.matrix import TEXT_HEAD, FeatureMatrix
 from hybrid.metrics import metric
-from hybrid.report import ImportanceReport, importance_report
+from hybrid.reference import Reference
+from hybrid.reports import ImportanceReport, importance_report
+from hybrid.reports.mistakes import costs_of
+from hybrid.reports.subject import (
+    baseline_probabilities,
+    declared_slices,
+    probabilities,
+    query_codes,
+    row_groups,
+    showable_categories,
+    shown_texts,
+    with_events,
+)
+from hybrid.reports.words import word_table
 from hybrid.transfer import adapt
 
 _PATIENCE = 20  # rounds, where ways of the head are compared
@@ -104,6 +117,8 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         Only of a model that ``adapt`` returned: how it was carried over.
     devices_ : dict
         The device that encoded texts and the one that grew the trees, as really used.
+    reference_ : Reference
+        Up to 2,000 rows of the training matrix, which reports compare other rows with.
     timings_ : dict
         Seconds of each step of ``fit``.
 
@@ -237,6 +252,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         self.booster_ = self._grow(matrix, codes, weight, valid_data, held, progress)
         self.builder_ = builder
         self.columns_ = matrix.columns
+        self.reference_ = Reference.draw(matrix, self.random_state)
         encoder_device = builder.encoder.computes_on(builder.device) if builder.encoder else None
         self.devices_ = {"encoder": encoder_device, "booster": self.booster_.device}
         self.timings_ = {
@@ -306,22 +322,37 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         y: Any,
         events: Frame | None = None,
         *,
-        groups_of_rows: str | None = None,
-        baselines: Mapping[str, np.ndarray] | None = None,
+        groups_of_rows: str | Sequence[Any] | None = None,
+        baseline: Self | Mapping[str, Self | np.ndarray] | None = None,
+        slices: Sequence[str] = (),
+        query: str | None = None,
+        show_texts: Sequence[str] = (),
+        costs: Mapping[str, float] | None = None,
         max_rows: int = 50_000,
         ablation_folds: int = 3,
         title: str = "Which evidence mattered",
         progress: Progress | None = None,
     ) -> ImportanceReport:
-        """Say which evidence mattered on these rows, and how sure that is.
+        """Say which evidence mattered on these rows, how sure that is, and where the model fails.
 
         Parameters
         ----------
         X, y, events : examples that were not trained on, their labels, and a log in place of the fitted one
-        groups_of_rows : str, optional
-            Column whose values keep rows together in intervals and folds. Default: the user of the behaviour's log, if there is one.
-        baselines : mapping from name to probabilities of shape (n_rows, n_classes), optional
-            Other models' predictions of the same rows, shown beside.
+        groups_of_rows : str or array-like of shape (n_rows,), optional
+            Column, or ids, whose values keep rows together in intervals and folds. Default: the user of the behaviour's log, if there is
+            one.
+        baseline : HybridClassifier, or mapping from name to HybridClassifier or probabilities of shape (n_rows, n_classes), optional
+            Other models on the same rows, shown beside; of the same classes.
+        slices : sequence of str, default ()
+            Columns of the examples by whose values the metrics are shown, beside the slices that the log makes (new and returning
+            users, frequent and rare queries, time) and those that a tree finds.
+        query : str, optional
+            Column whose values keep together the rows that are ranked at once (a search): nDCG@10 and MRR are then shown. Labels that are
+            numbers count as grades.
+        show_texts : sequence of str, default ()
+            Columns whose texts may be shown with the worst misses. None are, unless named here; ids never.
+        costs : mapping, optional
+            ``{"false_positive": 1, "false_negative": 5}``: what a mistake costs, for thresholds of two classes; default 1 each.
         max_rows : int, default 50,000
             Rows at most for SHAP values, permutations and refits; the metrics use all rows.
         ablation_folds : int, default 3
@@ -332,32 +363,42 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ImportanceReport
-            ``groups``, ``columns``, ``ablation``, ``metrics`` and ``calibration`` as Polars frames; ``save("report.html")``.
+            Polars frames; ``save("report.html")``.
+
+        Raises
+        ------
+        ParameterError, LabelError, and the errors of ``features`` for frames
+            Before any long work.
         """
         check_is_fitted(self, "booster_")
         frame = self.builder_.check(X, "examples")
         codes = encode(as_labels(y, frame.height, "y"), self.classes_, "y")[1]
         if groups_of_rows is None and self.behavior is not None and self.behavior.log.user in frame.columns:
             groups_of_rows = self.behavior.log.user
-        groups = None
-        if groups_of_rows is not None:
-            if groups_of_rows not in frame.columns:
-                raise ParameterError(
-                    f"examples has no column {groups_of_rows!r}{closest(groups_of_rows, frame.columns)}"
-                )
-            groups = _as_groups(frame[groups_of_rows].rank("dense"), frame.height)
+        groups = row_groups(frame, groups_of_rows)
+        model = with_events(self, events)
+        parts = declared_slices(model, frame, slices)
+        shown, queries, costs = shown_texts(model, frame, show_texts), query_codes(frame, query), costs_of(costs)
         return importance_report(
-            matrix=self.matrix(X, events),
             y=codes,
+            baselines=baseline_probabilities(self, frame, events, baseline),
+            proba=probabilities(model, frame),
+            matrix_of=lambda index: model.matrix(frame[index]),
             booster=self.booster_,
             classes=self.classes_.tolist(),
             parameters=self.tree_parameters(),
             random_state=self.random_state,
             n_jobs=self.n_jobs,
             groups=groups,
+            slices=parts,
+            queries=queries,
+            shown=shown,
+            costs=costs,
+            reference=self.reference_,
+            category_names=showable_categories(self),
+            words=word_table(model, frame, groups, self.random_state),
             max_rows=max_rows,
             ablation_folds=ablation_folds,
-            baselines=baselines,
             title=title,
             provenance=self.provenance(frame),
             progress=progress,
@@ -518,14 +559,15 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         shown: dict[str, Any] = {
             "rows": f"{frame.height:,}",
             "booster": f"{self.booster}, {self.booster_.best_iteration} rounds",
-            "devices": ", ".join(f"{step} on {device}" for step, device in self.devices_.items() if device),
+            "devices": {step: device for step, device in self.devices_.items() if device},
         }
         if self.behavior is not None:
             times = frame[self.behavior.log.timestamp]
             shown["period"] = f"{times.min()!s} to {times.max()!s}"
         if self.text and self.builder_.encoder is not None:
             shown["encoder"] = repr(self.builder_.encoder)
-            shown["text head"] = f"{self.head_.mode or 'none'} ({self.head_.reason})"
+            shown["text head"] = self.head_.mode or "none"
+            shown["why so"] = self.head_.reason
         shown["parameters"] = {name: value for name, value in vars(self.tree_parameters()).items() if value != {}}
         shown["seconds of fit"] = {step: round(seconds, 1) for step, seconds in self.timings_.items()}
         shown["versions"] = versions()

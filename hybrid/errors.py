@@ -41,3 +41,7 @@ class PairsError(ValueError):
 
 class TrainingError(RuntimeError):
     """Training of a network stopped, since the loss or the vectors are no numbers any more."""
+
+
+class PageError(ValueError):
+    """A page that would be larger than a page may be."""

@@ -1,4 +1,4 @@
-"""Rows held out of a training set, to stop boosting early where the user gives no validation set."""
+"""Rows held out: to stop boosting early where the user gives no validation set, and in folds."""
 
 from __future__ import annotations
 
@@ -37,3 +37,28 @@ def hold_out(
     if min(len(np.unique(codes[train])), len(np.unique(codes[held]))) < n_classes:
         return None
     return train, held
+
+
+def assign_folds(y: np.ndarray, groups: np.ndarray | None, n_folds: int, random_state: int) -> np.ndarray:
+    """The fold of each row: whole groups of rows drawn to folds, or, without groups, each class spread evenly.
+
+    Parameters
+    ----------
+    y : numpy.ndarray of int64, shape (n_rows,)
+        Class codes; a class may have fewer rows than there are folds.
+    groups : numpy.ndarray of int64, shape (n_rows,), optional
+        The group of each row, 0 .. n_groups - 1.
+    n_folds : int
+    random_state : int
+
+    Returns
+    -------
+    numpy.ndarray of int64, shape (n_rows,)
+    """
+    rng = np.random.default_rng(random_state)
+    if groups is not None:
+        present, codes = np.unique(groups, return_inverse=True)
+        return rng.permutation(len(present))[codes] % n_folds
+    folds = np.empty(len(y), dtype=np.int64)
+    folds[np.lexsort((rng.random(len(y)), y))] = np.arange(len(y)) % n_folds
+    return folds

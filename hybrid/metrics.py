@@ -136,6 +136,12 @@ METRICS: dict[str, Metric] = {
 }
 
 
+def row_losses(y: np.ndarray, proba: np.ndarray) -> np.ndarray:
+    """The log loss of each row, float64; probabilities are clipped by their dtype's epsilon, as scikit-learn clips them."""
+    eps = np.finfo(proba.dtype).eps
+    return -np.log(np.clip(proba[np.arange(len(y)), y].astype(np.float64), eps, 1 - eps))
+
+
 @dataclass(frozen=True)
 class Interval:
     """A value with the bounds that a bootstrap puts around it; NaN where no resample defines it."""

@@ -1,11 +1,27 @@
-"""Numbers as a reader sees them: as many digits as they deserve, a true minus sign, "n/a" for what could not be computed."""
+"""Numbers as a reader sees them: as many digits as they deserve, a true minus sign, "n/a" for what could not be computed.
+
+What writes one number gives a `Numeral`, a text by whose value a table can sort.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 
+from hybrid.languages import say
+
 THIN = "\u202f"
+
+
+class Numeral(str):
+    """A number as text that still knows its value, by which tables sort it."""
+
+    value: float
+
+    def __new__(cls, text: str, value: float) -> Numeral:
+        self = super().__new__(cls, text)
+        self.value = float(value)
+        return self
 
 
 def number(value: float, *, decimals: int | None = None) -> str:
@@ -18,8 +34,12 @@ def number(value: float, *, decimals: int | None = None) -> str:
     decimals : int, optional
         Digits after the point; by default four significant ones, without trailing zeros.
     """
+    return Numeral(_digits(value, decimals), value)
+
+
+def _digits(value: float, decimals: int | None) -> str:
     if math.isnan(value):
-        return "n/a"
+        return say("n/a")
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     if decimals is not None:
@@ -37,28 +57,28 @@ def number(value: float, *, decimals: int | None = None) -> str:
 
 def count(value: int) -> str:
     """Write a count with thin spaces between thousands."""
-    return f"{value:,}".replace(",", THIN)
+    return Numeral(f"{value:,}".replace(",", THIN), value)
 
 
 def percent(share: float, *, decimals: int = 0) -> str:
     """Write a share as a percentage; a share above zero never reads as 0 %."""
     if math.isnan(share):
-        return "n/a"
+        return Numeral(say("n/a"), share)
     while share and decimals < 4 and abs(share) * 100 < 0.5 * 10**-decimals:
         decimals += 1
-    return f"{number(100 * share, decimals=decimals)}{THIN}%"
+    return Numeral(f"{number(100 * share, decimals=decimals)}{THIN}%", share)
 
 
 def interval(value: float, low: float, high: float, *, decimals: int) -> str:
     """Write a value with its interval: "0.213 (0.210 to 0.216)"."""
     if math.isnan(low) or math.isnan(high):
         return number(value, decimals=decimals)
-    return f"{number(value, decimals=decimals)} ({span(low, high, decimals=decimals)})"
+    return Numeral(f"{number(value, decimals=decimals)} ({span(low, high, decimals=decimals)})", value)
 
 
 def span(low: float, high: float, *, decimals: int) -> str:
     """Write an interval alone: "0.210 to 0.216"."""
-    return f"{number(low, decimals=decimals)} to {number(high, decimals=decimals)}"
+    return say("{low} to {high}", low=number(low, decimals=decimals), high=number(high, decimals=decimals))
 
 
 def decimals_for(widths: Iterable[float]) -> int:
@@ -78,4 +98,6 @@ def decimals_to_scale(largest: float) -> int:
 
 def listed(items: Sequence[str]) -> str:
     """Write names as a list: "a, b and c"."""
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+    if len(items) == 1:
+        return items[0]
+    return say("{items} and {last}", items=say(", ").join(items[:-1]), last=items[-1])

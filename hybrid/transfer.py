@@ -20,9 +20,10 @@ from hybrid.errors import LabelError, ParameterError
 from hybrid.head import HeadFit, fit_head
 from hybrid.head.choice import HeadChoice, with_head
 from hybrid.head.folds import head_folds
-from hybrid.importance import row_losses
 from hybrid.labels import as_labels, encode
 from hybrid.matrix import FeatureMatrix
+from hybrid.metrics import row_losses
+from hybrid.reference import Reference
 
 if TYPE_CHECKING:
     from hybrid.classifier import HybridClassifier
@@ -107,6 +108,8 @@ def adapt(
             adapted.head_ = HeadChoice(model.head_.mode, "the head is the new domain's, the trees are not", {})
         elif way == BOOST:
             adapted.booster_ = _more_trees(model, intact, target.codes, rounds)
+        if way != AS_IS:
+            adapted.reference_ = Reference.draw(intact, model.random_state)
     adapted.adaptation_ = Adaptation(way, losses, len(target.codes))
     return adapted
 

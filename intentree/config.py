@@ -22,6 +22,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from features import BehaviorFeatures, EventLog
 from features.frames import closest
 from hybrid import EmbeddingStore, HybridClassifier, TextEncoder, finetune, score_parquet
+from hybrid.languages import BOTH, LANGUAGES
 from intentree.errors import ConfigError
 from intentree.keywords import Keywords
 from tuning import tune
@@ -65,6 +66,13 @@ def _storage(value: str, info: ValidationInfo) -> str:
     if separator:
         return f"{scheme}:///{_beside(rest, info)}" if scheme.startswith("sqlite") and rest else value
     return value if "://" in value else str(_beside(value, info))
+
+
+def _language(value: Any) -> str:
+    allowed = [*LANGUAGES, BOTH]
+    if value not in allowed:
+        raise PydanticCustomError("language", "must be one of " + ", ".join(f'"{lang}"' for lang in allowed))
+    return str(value)
 
 
 PathBeside = Annotated[Path, BeforeValidator(_beside)]
@@ -112,8 +120,13 @@ KEYWORDS = {
     ),
     "report": Keywords(
         HybridClassifier.report,
-        leave_out={"self", "X", "y", "baselines", "progress"},
-        spelled={"events": PathsBeside},
+        leave_out={"self", "X", "y", "baseline", "progress"},
+        spelled={
+            "events": PathsBeside,
+            "groups_of_rows": str | None,
+            "slices": Sequence[str],
+            "show_texts": Sequence[str],
+        },
     ),
 }
 """Tables whose keys are the parameters of a class or function. What is left out comes from the other tables."""
@@ -144,6 +157,7 @@ class Output(Table):
     report: PathBeside = Field(default="report.html", validate_default=True)
     study_report: PathBeside = Field(default="study.html", validate_default=True)
     features: PathBeside = Field(default="features.parquet", validate_default=True)
+    lang: Annotated[str, BeforeValidator(_language)] = "en"
 
 
 class Config(Table):

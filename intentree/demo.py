@@ -81,7 +81,7 @@ def demo(
         report = hybrid.report(
             task.test,
             task.test["bought"],
-            baselines={name: probas[name] for name in ROWS if name not in ("hybrid", "base rate")},
+            baseline={name: probas[name] for name in ROWS if name not in ("hybrid", "base rate")},
             max_rows=15_000,
             title="Will this household buy this product type within 7 days?",
             progress=progress,

@@ -124,6 +124,10 @@ events = "recent/*.parquet"      # in place of the artifact's log
 [report]                         # HybridClassifier.report
 groups_of_rows = "user_id"       # resampled as one; default: the log's user
 events = "recent/*.parquet"      # in place of the artifact's log
+slices = ["category"]            # columns by whose values the metrics are shown, too
+query = "search_id"              # rows of one query are ranked at once: nDCG@10, MRR
+show_texts = ["title"]           # columns that may be shown with the worst misses
+costs = { false_negative = 5 }   # of a mistake, for thresholds; default: 1 each
 #max_rows = 50_000
 #ablation_folds = 3           # of the refits without each group; 0 leaves them out
 #title = "Which evidence mattered\"""",
@@ -132,6 +136,7 @@ events = "recent/*.parquet"      # in place of the artifact's log
 #artifact = "artifact"
 #report = "report.html"
 #study_report = "study.html"
+#lang = "en"                     # of both pages: en, zh, or both
 #features = "features.parquet\"""",
 }
 """Each table as one may write it."""

@@ -7,7 +7,7 @@ import polars as pl
 
 from hybrid import HybridClassifier
 from hybrid.labels import as_labels, encode
-from hybrid.report_tables import base_rate, comparison
+from hybrid.reports.tables import base_rate, comparison
 from intentree.errors import TableError
 from intentree.inputs import Examples
 from intentree.printing import print_table, with_interval

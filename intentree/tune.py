@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from intentree.errors import ConfigError
-from intentree.options import ArtifactOption
+from intentree.options import ArtifactOption, LangOption
 from intentree.toml_file import read_config
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def tune(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File, in place of [output] study_report.")
     ] = None,
+    lang: LangOption = None,
 ) -> None:
     """Search for the model's best parameters on the train examples.
 
@@ -59,10 +60,11 @@ def tune(
     elif dashboard:
         _serve(config, port)
     else:
-        _search(config, resume, worker, fit, artifact or config.output.artifact, output or config.output.study_report)
+        page = output or config.output.study_report
+        _search(config, resume, worker, fit, artifact or config.output.artifact, page, lang or config.output.lang)
 
 
-def _search(config: Config, resume: str | None, worker: bool, fit: bool, artifact: Path, page: Path) -> None:
+def _search(config: Config, resume: str | None, worker: bool, fit: bool, artifact: Path, page: Path, lang: str) -> None:
     import warnings
 
     from intentree.inputs import declared_model, read_events, read_train
@@ -89,14 +91,14 @@ def _search(config: Config, resume: str | None, worker: bool, fit: bool, artifac
             train.y,
             read_events(config),
             **settings,
-            groups=train.groups if settings.get("cv") == "group" else None,
+            groups=train.groups if settings.get("cv") in ("group", "group_time") else None,
             progress=progress,
             on_trial=progress.trial,
         )
     if worker:
         print_lines(f"the study {found.optuna_study.study_name!r} has all its trials, or they run elsewhere")
     else:
-        found.report(page)
+        found.report(page, lang=lang)
         _print_best(found)
         print_lines(f"study report: {page}")
     if found.interrupted:

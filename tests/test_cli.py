@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import inspect
 import io
+import json
 import os
 import re
 import signal
@@ -24,7 +25,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 from rich.console import Console
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import log_loss, roc_auc_score
 from typer.testing import CliRunner, Result
 
 import hybrid
@@ -265,6 +266,39 @@ def test_fit_score_and_report_agree_with_the_api(folder: Path) -> None:
     assert "<html" in (folder / "report.html").read_text(encoding="utf-8")
 
 
+def test_report_of_an_artifact_and_rows_without_a_toml_file(folder: Path) -> None:
+    ran("fit", folder / "study.toml")
+    said = ran("report", folder / "artifact", folder / "test.parquet", "--label", "bought", "-o", folder / "r.json")
+    made = json.loads((folder / "r.json").read_text(encoding="utf-8"))
+    test = read(folder, "test")
+    proba = hybrid.load(folder / "artifact").predict_proba(test)[:, 1]
+    shown = dict(zip(made["metrics"]["metric"][:3], made["metrics"]["value"][:3], strict=True))
+    assert shown["roc_auc"] == pytest.approx(roc_auc_score(test["bought"], proba))
+    assert "attributes" in said
+
+
+def test_report_compares_two_artifacts_on_the_same_rows(folder: Path) -> None:
+    ran("fit", folder / "study.toml", "--artifact", folder / "new")
+    (folder / "study.toml").write_text(STUDY.replace("n_estimators = 30", "n_estimators = 1"))
+    ran("fit", folder / "study.toml", "--artifact", folder / "old")
+    ran("report", "--compare", folder / "new", folder / "old", folder / "study.toml", "-o", folder / "r.json")
+    metrics = json.loads((folder / "r.json").read_text(encoding="utf-8"))["metrics"]
+    test = read(folder, "test")
+    losses = [log_loss(test["bought"], hybrid.load(folder / name).predict_proba(test)) for name in ("new", "old")]
+    row = [m == "old" and n == "log_loss" for m, n in zip(metrics["model"], metrics["metric"], strict=True)].index(True)
+    assert metrics["difference"][row] == pytest.approx(losses[1] - losses[0], abs=1e-6)
+    for arguments, message in (
+        ([folder / "new"], "name the labelled rows"),
+        ([folder / "new", folder / "test.parquet"], "--label NAME"),
+        ([folder / "new", folder / "test.parquet", "--label", "bougt"], "did you mean 'bought'"),
+        ([folder / "new", folder / "old", folder / "study.toml"], "a second one needs --compare"),
+        (["--compare", folder / "new", folder / "study.toml"], "needs the folders of two artifacts"),
+    ):
+        failed = intentree("report", *arguments)
+        assert failed.exit_code == 2
+        assert message in failed.stderr
+
+
 def test_options_override_paths(folder: Path) -> None:
     ran("fit", folder / "study.toml", "--artifact", folder / "other")
     ran(
@@ -285,8 +319,10 @@ def test_options_override_paths(folder: Path) -> None:
         folder / "valid.parquet",
         "-o",
         folder / "v.html",
+        "--lang",
+        "zh",
     )
-    assert (folder / "v.html").is_file()
+    assert '<html lang="zh-Hans">' in (folder / "v.html").read_text(encoding="utf-8")
     assert not (folder / "artifact").exists()
 
 
@@ -309,8 +345,9 @@ def test_tune_resumes_prints_toml_that_fit_takes_and_saves_the_best(folder: Path
     (folder / "best.toml").write_text(re.sub(r"(?<=\d\n)n_estimators = 30\n", "", merged))
     ran("fit", folder / "best.toml", "--artifact", folder / "from_best")
 
-    (folder / "study.toml").write_text(STUDY.replace("n_trials = 2", "n_trials = 1"))
+    (folder / "study.toml").write_text(STUDY.replace("n_trials = 2", "n_trials = 1") + '[output]\nlang = "zh"\n')
     ran("tune", folder / "study.toml", "--fit")
+    assert '<html lang="zh-Hans">' in (folder / "study.html").read_text(encoding="utf-8")
     saved = hybrid.load(folder / "artifact")
     assert saved.predict_proba(read(folder, "test")).shape == (300, 2)
 
@@ -400,6 +437,7 @@ MISTAKES = {
     "no log": (edited(STUDY[: STUDY.index("[examples]")], ""), ["[behavior]", "[events]"]),
     "bad value": (edited("n_estimators = 30", "n_estimators = 0"), ["n_estimators", "at least 1"]),
     "bad window": (edited('"7d"', '"7 days"'), ["window '7 days'", "'7d'"]),
+    "bad language": (edited("[model]", '[output]\nlang = "de"\n[model]'), ["[output] lang", '"en", "zh", "both"', "'de'"]),
     "bad encoder": (edited("[model]", "[encoder]\ndim = 0\n[model]"), ["dim", "positive"]),
     "class that is not there": (edited("true = 2", "yes = 2"), ["class_weight", "'yes'", "'true'"]),
     "no GPU": (edited("[model]", '[model]\ndevice = "cuda"'), ["cuda"]),
@@ -573,7 +611,7 @@ FROM_ELSEWHERE = {
     "model": {"behavior", "encoder"},
     "tune": {"model", "examples", "y", "events", "groups", "progress", "on_trial"},
     "score": {"artifact", "device", "encoder", "progress"},
-    "report": {"self", "X", "y", "baselines", "progress"},
+    "report": {"self", "X", "y", "baseline", "progress"},
 }
 
 

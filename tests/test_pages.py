@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import math
+import re
 from xml.etree import ElementTree
 
 import pytest
 
-from hybrid.charts import Bar, Series, bar_chart, line_chart
+from hybrid.charts import Bar, Series, bar_chart, box, line_chart, spark
+from hybrid.errors import PageError
 from hybrid.numerals import count, decimals_for, interval, number, percent
-from hybrid.pages import Cell, Facts, Figure, KeyFigure, Page, Points, Section, Table, Text, render
+from hybrid.pages import (
+    LIMIT,
+    Cell,
+    Code,
+    Details,
+    Facts,
+    Figure,
+    KeyFigure,
+    Matrix,
+    Page,
+    Points,
+    Section,
+    Table,
+    Tabs,
+    Text,
+    render,
+)
 
 EVIL = "</style><img src=x onerror=alert(1)>&\"'"
 
@@ -64,11 +82,96 @@ def test_every_text_of_a_page_is_escaped() -> None:
         Points([(EVIL, EVIL)]),
         Facts({EVIL: {EVIL: EVIL}}),
         Table(EVIL, [EVIL, EVIL], [[EVIL, Cell(EVIL, EVIL, share=0.5, tone="bad")]]),
+        Matrix(EVIL, [EVIL], [EVIL], [[1.0]], EVIL),
+        Code(EVIL, EVIL),
+        Details(EVIL, [Tabs([(EVIL, [Text([EVIL])])])]),
     ]
     html = render(Page(EVIL, EVIL, [EVIL], [KeyFigure(EVIL, EVIL, EVIL)], [Section(EVIL, blocks)] * 3))
     assert "<img" not in html
     assert html.count("</style>") == 1
-    assert html.count("&lt;/style&gt;") >= 25
+    assert html.count("&lt;/style&gt;") >= 45
+    anchors = re.findall(r'section id="([^"]*)"', html)
+    assert len(anchors) == len(set(anchors)) == 3
+
+
+def test_a_long_table_is_cut_to_keep_the_page_small() -> None:
+    rows = [[f"item {i}", Cell(number(i / 7), "a long note " * 25, share=0.5)] for i in range(12_000)]
+    short = Table("Short.", ["name"], [["one"]] * 19)
+    blocks = [Details("More", [Table("Long.", ["item", "value"], rows)]), short]
+    html = render(Page("Kind", "Title", [], [], [Section("All", blocks)]))
+    assert 200_000 < len(html.encode()) <= LIMIT
+    shown = html.count("item ")
+    assert "item 0" in html
+    assert f"Long. {count(12_000 - shown)} more rows were left out to keep the page small." in html
+    assert html.count(">one<") == 19
+
+
+def test_what_cannot_be_cut_is_refused_by_name() -> None:
+    sections = [Section("Small", [Text(["a"])]), Section("Large", [Text(["long " * 20] * 60_000)])]
+    with pytest.raises(PageError, match=r"may have 5,000,000; show less in its largest section, 'Large'"):
+        render(Page("Kind", "Title", [], [], sections))
+
+
+def test_endless_names_and_series_stay_short() -> None:
+    endless = "name " * 100_000
+    n = 50_000
+    chart = line_chart([Series(endless, range(n), range(n), mark="points")], title="T", x_label="x", y_label="y")
+    bars = bar_chart([Bar(endless, 1.0)], title="T")
+    html = render(
+        Page("K", "T", [], [], [Section("S", [Figure([chart, bars], ""), Table("", [endless], [[endless]])])])
+    )
+    assert len(html) < 500_000
+    xs = [float(d["cx"]) for d in marks(chart, "circle", "dot")]
+    assert xs[0] < 60
+    assert xs[-1] > 300  # from the first point to the last
+
+
+def test_shades_follow_size_and_sign() -> None:
+    matrix = Matrix("M", ["a"], ["b", "c", "d", "e"], [[4.0, -2.0, 0.0, math.nan]])
+    assert matrix.cells == [[("4", "shade-8"), ("−2", "shade-4 below"), ("0", "shade-0"), ("", "")]]
+    assert "blue above zero, orange below" in render(Page("K", "T", [], [], [Section("S", [matrix])]))
+
+
+def test_a_small_distribution_has_a_bar_a_bin_and_says_its_shares() -> None:
+    picture = spark([1, 0, 3, math.nan])
+    heights = [float(bar["height"]) for bar in marks(picture, "rect", "bar")]
+    assert heights == [pytest.approx(19 / 3, abs=0.1), 0, 19, 0]
+    alternative = ElementTree.fromstring(picture).get("aria-label") or ""
+    assert alternative.endswith("25\u202f%, 0\u202f%, 75\u202f%, 0\u202f%")
+
+
+def test_a_box_stands_where_its_quantiles_lie() -> None:
+    picture = box(0, 2, 3, 5, 10)
+    (middle,), (median,) = marks(picture, "rect", "middle"), marks(picture, "line", "median")
+    (whole,) = marks(picture, "line", "zero")
+    length = float(whole["x2"]) - float(whole["x1"])
+    assert float(middle["width"]) == pytest.approx(0.3 * length, abs=0.1)
+    assert float(median["x1"]) - float(whole["x1"]) == pytest.approx(0.3 * length, abs=0.1)
+    assert not box(1, 1, 1, 1, 1)
+    assert not box(*[math.nan] * 5)
+
+
+@pytest.mark.parametrize(
+    ("cell", "rank"),
+    [
+        (Cell(count(1200)), "1200"),
+        (Cell(percent(0.25)), "0.25"),
+        (Cell(interval(-2.5, -3, -2, decimals=1)), "-2.5"),
+        (Cell(number(math.nan)), ""),
+        (Cell("+0.3", value=0.3), "0.3"),
+        (Cell("words"), ""),
+    ],
+)
+def test_cells_carry_the_value_that_they_sort_by(cell: Cell, rank: str) -> None:
+    html = render(Page("K", "T", [], [], [Section("S", [Table("C", ["a", "b"], [["row", cell]])])]))
+    assert re.findall(r'data-value="([^"]*)"', html) == ([rank] if rank else [])
+
+
+def test_series_differ_in_more_than_colour() -> None:
+    series = [Series(f"s{i}", [1, 2], [1, 2], mark="points") for i in range(4)]
+    tree = ElementTree.fromstring(line_chart(series, title="T", x_label="x", y_label="y"))
+    shapes = {(e.tag, re.sub(r"^M\S+ [\d.]+", "", e.get("d", ""))) for e in tree.iter() if e.get("class") == "dot"}
+    assert len(shapes) == 4
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ from scipy.stats import binomtest
 from hybrid.boosters import Booster, TreeParameters, booster_class
 from hybrid.calibration import calibration_table
 from hybrid.errors import LabelError, ParameterError
-from hybrid.importance import assign_folds, sample_rows
+from hybrid.holdout import assign_folds
 from hybrid.matrix import Column, FeatureMatrix
-from hybrid.report import ImportanceReport, importance_report
+from hybrid.reports import ImportanceReport, importance_report
+from hybrid.reports.importance import sample_rows
 
 HOSTILE = "<script>alert('x')</script>"
 PARAMETERS = TreeParameters(n_estimators=40, learning_rate=0.15, max_depth=3)
@@ -59,7 +60,13 @@ def build(matrix: FeatureMatrix, y: np.ndarray, booster: Booster, **options: obj
         "ablation_folds": 2,
         **options,
     }
-    return importance_report(matrix=matrix, y=y, booster=booster, **settings)  # type: ignore[arg-type]
+    return importance_report(
+        y=y,
+        proba=booster.predict_proba(matrix),
+        matrix_of=matrix.rows,
+        booster=booster,
+        **settings,  # type: ignore[arg-type]
+    )
 
 
 class World:
@@ -246,19 +253,19 @@ class Reader(HTMLParser):
         self.texts.append(data)
 
 
-def test_page_is_one_small_file_that_loads_and_runs_nothing(world: World, tmp_path: Path) -> None:
+def test_page_is_one_small_file_that_loads_nothing_and_runs_its_own_script_alone(world: World, tmp_path: Path) -> None:
     path = world.report.save(tmp_path / "new" / "report.html")
     html = path.read_text(encoding="utf-8")
     assert path.stat().st_size < 5_000_000
     page = Reader(html)
-    assert "script" not in page.tags
+    assert page.tags.count("script") == 1
     assert "link" not in page.tags or all(a.startswith(("#", "data:")) for a in page.addresses)
     assert all(address.startswith(("#", "data:")) for address in page.addresses)
     assert "@import" not in html
     assert "url(" not in html
     assert HOSTILE in "".join(page.texts)
     assert "secret" not in html
-    assert page.tags.count("svg") == len(page.alternatives) == 4
+    assert len(page.alternatives) >= 11
 
 
 def test_page_says_what_the_frames_say(world: World, tmp_path: Path) -> None:
@@ -284,8 +291,8 @@ def test_same_inputs_give_the_same_page(world: World, tmp_path: Path) -> None:
     assert pages[0] == pages[1]
 
 
-def test_only_html_is_written(world: World, tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match=r"saved as \.html, not as 'report\.pdf'"):
+def test_only_html_and_json_are_written(world: World, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=r"saved as \.html or \.json, not as 'report\.pdf'"):
         world.report.save(tmp_path / "report.pdf")
 
 

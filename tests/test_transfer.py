@@ -13,7 +13,7 @@ from shop import hybrid, shop
 
 from hybrid import HybridClassifier, LabelError, ParameterError, TextEncoder, TextHead, load
 from hybrid.boosters import TreeParameters
-from hybrid.importance import row_losses
+from hybrid.metrics import row_losses
 
 WORDS = np.array(["shoe", "boot", "hat", "scarf", "coat", "glove", "sock", "belt"])
 

@@ -12,7 +12,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial, TrialState
 from scipy import stats
 
-from hybrid.numerals import count, decimals_for, number, percent
+from hybrid.languages import gloss, paragraph, say
+from hybrid.numerals import count, decimals_for, listed, number, percent
 from tuning.distributions import SWITCH
 from tuning.objective import TrialResult
 
@@ -53,7 +54,7 @@ class Switch:
 def metric_words(study: Study) -> str:
     """The metric as a reader says it."""
     name = study.task.metric.name
-    return {"roc_auc": "ROC AUC", "f1_macro": "macro F1"}.get(name, name.replace("_", " "))
+    return say({"roc_auc": "ROC AUC", "f1_macro": "macro F1"}.get(name, name.replace("_", " ")))
 
 
 def finished(study: Study) -> list[FrozenTrial]:
@@ -139,91 +140,133 @@ def _costs(losses: np.ndarray, off: np.ndarray) -> list[tuple[float, float, floa
 
 def answer(study: Study) -> list[str]:
     """The opening paragraphs."""
-    trials, words, folds = ranked(study), metric_words(study), len(study.task.folds)
-    best, own = trials[0], own_trial(study)
-    first = (
-        f"The best of {count(len(trials))} finished trials has a {words} of {number(study.best_value)} (trial {best.number}), "
-        f"the mean over {folds} {study.task.cv} fold{'s' if folds > 1 else ''}."
+    flattered = say(
+        "The best of many trials is flattered by chance. Before you quote a figure, score study.best_model() on rows that no trial saw."
     )
-    if own is not None and own.number == best.number:
-        first += " Those are the model’s own settings: no other trial was better."
-    elif own is not None and own.value is not None:
-        gain = loss(study, own.value) - loss(study, best.value)
-        better = sum(
-            loss(study, b) < loss(study, o)
-            for b, o in zip(TrialResult.of(best).values, TrialResult.of(own).values, strict=True)
-        )
-        relative = f", {percent(gain / abs(own.value), decimals=1)}" if own.value else ""
-        first += (
-            f" The model’s own settings have {number(own.value)}: the search gains {number(gain)}{relative}, "
-            f"and is better on {better} of {folds} folds."
-        )
-    telling = list(importance(study).items())[:3]
+    return [_best_and_own(study), _groups_and_parameters(study), flattered]
+
+
+def _best_and_own(study: Study) -> str:
+    """The best trial, and what it gains over the model's own settings."""
+    trials, folds = ranked(study), len(study.task.folds)
+    best, own = trials[0], own_trial(study)
+    ways = {
+        "time": say("by time"),
+        "group": say("by group"),
+        "group_time": say("by group within time"),
+        "stratified": say("stratified"),
+    }
+    way = ways.get(study.task.cv, say("as given"))
+    first = say(
+        "The best of {n} finished trials has a {metric} of {value} (trial {trial}), {folds}.",
+        n=count(len(trials)),
+        metric=metric_words(study),
+        value=number(study.best_value),
+        trial=best.number,
+        folds=say("on one fold ({way})", way=way)
+        if folds == 1
+        else say("the mean over {n} folds ({way})", n=folds, way=way),
+    )
+    if own is None or own.value is None:
+        return first
+    if own.number == best.number:
+        return paragraph([first, say("Those are the model’s own settings: no other trial was better.")])
+    gain = loss(study, own.value) - loss(study, best.value)
+    better = sum(
+        loss(study, b) < loss(study, o)
+        for b, o in zip(TrialResult.of(best).values, TrialResult.of(own).values, strict=True)
+    )
+    shown = number(gain)
+    if own.value:
+        shown = say("{gain}, {share}", gain=shown, share=percent(gain / abs(own.value), decimals=1))
+    gains = say(
+        "The model’s own settings have {own}: the search gains {gain}, and is better on {better} of {folds} folds.",
+        own=number(own.value),
+        gain=shown,
+        better=better,
+        folds=folds,
+    )
+    return paragraph([first, gains])
+
+
+def _groups_and_parameters(study: Study) -> str:
+    """What the best trial reads, what was missed where it was left out, and the parameters that mattered."""
     off = study.best_params["without"]
-    second = f"The best trial leaves out {_listed(off)}." if off else "The best trial reads all groups of columns."
+    sentences = [
+        say("The best trial leaves out {groups}.", groups=listed([gloss(group) for group in off]))
+        if off
+        else say("The best trial reads all groups of columns.")
+    ]
     needed = [s for s in switches(study) if s.low > 0]
     if needed:
-        costs = _listed([f"{s.group} ({number(s.cost, decimals=decimals_for([s.high - s.low]))})" for s in needed])
-        second += f" Trials without these were clearly worse, by so much: {costs}."
+        costs = [
+            say("{name} ({value})", name=gloss(s.group), value=number(s.cost, decimals=decimals_for([s.high - s.low])))
+            for s in needed
+        ]
+        sentences.append(say("Trials without these were clearly worse, by so much: {costs}.", costs=listed(costs)))
+    telling = list(importance(study).items())[:3]
     if telling:
-        second += f" Parameters that told the best trials from others: {_listed([f'{n} ({percent(s)})' for n, s in telling])}."
-    return [
-        first,
-        second,
-        "The best of many trials is flattered by chance. Before you quote a figure, score study.best_model() on rows that no trial saw.",
-    ]
+        shares = [say("{name} ({value})", name=name, value=percent(share)) for name, share in telling]
+        sentences.append(say("Parameters that told the best trials from others: {shares}.", shares=listed(shares)))
+    return paragraph(sentences)
 
 
 def advice(study: Study) -> list[tuple[str, str]]:
     """What to try next, each with its reason."""
-    trials, total = ranked(study), study.trials.height
-    best = trials[0]
-    points, searched = [], sum(not values.single() for values in study.space.values())
-    ended = [name for name in study.space if _end(study, name, best) is not None]
-    for name in ended:
-        points.append(
-            (
-                f"Widen {name}.",
-                f"The best trial lies at the {_end(study, name, best)} end of {study.space.described()[name]}.",
-            )
-        )
+    best = ranked(study)[0]
+    points = [
+        (say("Widen {name}.", name=name), end)
+        for name in study.space
+        if (end := _at_an_end(study, name, best)) is not None
+    ]
     limit = study.task.model.n_estimators
     if max(TrialResult.of(best).rounds) >= limit and study.task.model.early_stopping_rounds is not None:
-        points.append(
-            (
-                "Allow more rounds.",
-                f"The best trial was still improving when it had used all {count(limit)} rounds of n_estimators.",
-            )
+        reason = say(
+            "The best trial was still improving when it had used all {n} rounds of n_estimators.", n=count(limit)
         )
-    since = total - 1 - best.number
-    if total < 30:
-        points.append(("Run more trials.", f"{count(total)} are few for {searched} parameters."))
-    elif since < total / 5:
-        points.append(
-            (
-                "Run more trials.",
-                f"The best one came {count(since)} before the last: the search was still finding better.",
-            )
-        )
-    else:
-        points.append(("More trials may not pay.", f"The last {count(since)} of {count(total)} found nothing better."))
-    idle = [s.group for s in switches(study) if s.low <= 0]
+        points.append((say("Allow more rounds."), reason))
+    points.append(_more_trials(study, best))
+    idle = [gloss(s.group) for s in switches(study) if s.low <= 0]
     if idle:
-        points.append(
-            (
-                f"Ask whether {_listed(idle)} {'is' if len(idle) == 1 else 'are'} worth computing.",
-                "Trials without were not clearly worse. Confirm it with the ablation of model.report, which refits on equal terms.",
-            )
+        ask = (
+            say("Ask whether {groups} is worth computing.", groups=idle[0])
+            if len(idle) == 1
+            else say("Ask whether {groups} are worth computing.", groups=listed(idle))
         )
+        reason = say(
+            "Trials without were not clearly worse. Confirm it with the ablation of model.report, which refits on equal terms."
+        )
+        points.append((ask, reason))
     failed = study.trials.filter(state="FAIL").height
     if failed:
-        points.append(
-            (
-                f"{count(failed)} trials failed.",
-                "The log has each error once; an interrupted trial counts as failed too.",
-            )
-        )
+        reason = say("The log has each error once; an interrupted trial counts as failed too.")
+        points.append((say("{n} trials failed.", n=count(failed)), reason))
     return points
+
+
+def _more_trials(study: Study, best: FrozenTrial) -> tuple[str, str]:
+    """Whether to search on, by when the best trial came."""
+    total, searched = study.trials.height, sum(not values.single() for values in study.space.values())
+    since = total - 1 - best.number
+    if total < 30:
+        reason = say("{n} are few for {parameters} parameters.", n=count(total), parameters=searched)
+        return say("Run more trials."), reason
+    if since < total / 5:
+        reason = say("The best one came {n} before the last: the search was still finding better.", n=count(since))
+        return say("Run more trials."), reason
+    reason = say("The last {n} of {total} found nothing better.", n=count(since), total=count(total))
+    return say("More trials may not pay."), reason
+
+
+def _at_an_end(study: Study, name: str, trial: FrozenTrial) -> str | None:
+    """Words for a parameter whose best value lies at an end of its range that could be moved."""
+    end = _end(study, name, trial)
+    if end is None:
+        return None
+    values = study.space.described()[name]
+    if end == "lower":
+        return say("The best trial lies at the lower end of {values}.", values=values)
+    return say("The best trial lies at the upper end of {values}.", values=values)
 
 
 def _end(study: Study, name: str, trial: FrozenTrial) -> str | None:
@@ -239,7 +282,3 @@ def _end(study: Study, name: str, trial: FrozenTrial) -> str | None:
     if place <= _EDGE and (name, values.low) not in _NATURAL_ENDS:
         return "lower"
     return "upper" if place >= 1 - _EDGE and (name, values.high) not in _NATURAL_ENDS else None
-
-
-def _listed(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -5,13 +5,27 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
-
 from hybrid.charts import Bar, bar_chart
+from hybrid.languages import gloss, say
 from hybrid.numerals import count, decimals_for, decimals_to_scale, interval, number, percent, span
-from hybrid.pages import Cell, Facts, Figure, KeyFigure, Page, Points, Section, Table, Text, render
+from hybrid.pages import (
+    Block,
+    Cell,
+    Code,
+    Facts,
+    Figure,
+    KeyFigure,
+    Page,
+    Points,
+    Section,
+    Table,
+    Tabs,
+    Text,
+    render_in,
+)
 from tuning.behavior_options import PRIOR_STRENGTH, declared_families
 from tuning.distributions import SWITCH
 from tuning.findings import (
@@ -36,18 +50,23 @@ if TYPE_CHECKING:
 BEST_SHOWN = 5
 
 
-def study_page(study: Study, title: str) -> str:
+def study_page(study: Study, title: str | None, lang: str) -> str:
     """The study as one self-contained HTML document."""
+    return render_in(lang, partial(_page, study, title))
+
+
+def _page(study: Study, title: str | None) -> Page:
     sections = [
-        Section("How the search went", [history(study)]),
-        Section("What to try next", [Points(advice(study))]),
+        Section(say("How the search went"), [history(study)]),
+        Section(say("What to try next"), [Points(advice(study))]),
         _importance_section(study),
         *_switch_sections(study),
         _best_section(study),
-        Section("Where the time went", [_cost_table(study)]),
-        Section("Where these numbers come from", [Facts(_provenance(study))]),
+        Section(say("Where the time went"), [_cost_table(study)]),
+        Section(say("Where these numbers come from"), [Facts(_provenance(study))]),
     ]
-    return render(Page("Tuning study", title, answer(study), _key_figures(study), sections))
+    shown = say("What the search found") if title is None else title
+    return Page(say("Tuning study"), shown, answer(study), _key_figures(study), sections)
 
 
 def model_table(study: Study) -> str:
@@ -89,47 +108,43 @@ def _as_toml(value: Any) -> str:
 
 
 def _key_figures(study: Study) -> list[KeyFigure]:
-    own = own_trial(study)
-    lower = "higher" if study.task.metric.greater_is_better else "lower"
+    own, best = own_trial(study), study.best_trial.number
     trials = study.trials
-    states = ", ".join(
-        f"{count(trials.filter(state=state).height)} {word}"
-        for state, word in (("COMPLETE", "finished"), ("PRUNED", "pruned"), ("FAIL", "failed"))
-        if trials.filter(state=state).height
+    counted = {state: trials.filter(state=state).height for state in ("COMPLETE", "PRUNED", "FAIL")}
+    states = [
+        *([say("{n} finished", n=count(n))] if (n := counted["COMPLETE"]) else []),
+        *([say("{n} pruned", n=count(n))] if (n := counted["PRUNED"]) else []),
+        *([say("{n} failed", n=count(n))] if (n := counted["FAIL"]) else []),
+    ]
+    note = (
+        say("trial {n}; higher is better", n=best)
+        if study.task.metric.greater_is_better
+        else say("trial {n}; lower is better", n=best)
     )
-    figures = [
-        KeyFigure(
-            f"best {metric_words(study)}",
-            number(study.best_value),
-            f"trial {study.best_trial.number}; {lower} is better",
-        )
-    ]
+    figures = [KeyFigure(say("best {metric}", metric=metric_words(study)), number(study.best_value), note)]
     if own is not None and own.value is not None:
-        figures.append(KeyFigure("the model’s own settings", number(own.value), f"trial {own.number}"))
-    figures.append(KeyFigure("trials", count(trials.height), states))
-    return [
-        *figures,
-        KeyFigure(
-            "time in trials",
-            _time(float(trials["duration_s"].sum())),
-            f"matrix built in {_time(_build_seconds(study))}",
-        ),
-    ]
+        figures.append(KeyFigure(say("the model’s own settings"), number(own.value), say("trial {n}", n=own.number)))
+    figures.append(KeyFigure(say("trials"), count(trials.height), say(", ").join(states)))
+    built = say("matrix built in {time}", time=_time(_build_seconds(study)))
+    return [*figures, KeyFigure(say("time in trials"), _time(float(trials["duration_s"].sum())), built)]
 
 
 def _importance_section(study: Study) -> Section:
-    shares, title = importance(study), "Which parameters mattered"
+    shares, title = importance(study), say("Which parameters mattered")
     if not shares:
-        few = f"Shares need {FEWEST_FOR_IMPORTANCE} finished trials that differ; there are {count(len(finished(study)))} finished ones."
+        few = say(
+            "Shares need {least} finished trials that differ; there are {n} finished ones.",
+            least=FEWEST_FOR_IMPORTANCE,
+            n=count(len(finished(study))),
+        )
         return Section(title, [Text([few]), *slices(study, [])])
     bars = [Bar(name, share, text=percent(share)) for name, share in shares.items()]
-    caption = (
+    caption = say(
         "How much each parameter tells the best tenth of the finished trials from all of them, as shares (PED-ANOVA). The search looks "
         "where it is good, so a share says what this search found, not what the parameter could do elsewhere."
     )
-    return Section(
-        title, [Figure([bar_chart(bars, title="Share of importance")], caption), *slices(study, list(shares))]
-    )
+    chart = bar_chart(bars, title=say("Share of importance"))
+    return Section(title, [Figure([chart], caption), *slices(study, list(shares))])
 
 
 def _switch_sections(study: Study) -> list[Section]:
@@ -139,37 +154,43 @@ def _switch_sections(study: Study) -> list[Section]:
     places = decimals_for(switch.high - switch.low for switch in found)
     best = study.best_params["without"]
     bars = [
-        Bar(s.group, s.cost, s.low, s.high, interval(s.cost, s.low, s.high, decimals=places), muted=_unclear(s))
+        Bar(gloss(s.group), s.cost, s.low, s.high, interval(s.cost, s.low, s.high, decimals=places), muted=_unclear(s))
         for s in found
     ]
     rows: list[list[str | Cell]] = [
         [
-            s.group,
-            Cell(number(s.mean_with, decimals=places), f"{count(s.n_with)} trials"),
-            Cell(number(s.mean_without, decimals=places), f"{count(s.n_without)} trials"),
+            gloss(s.group),
+            Cell(number(s.mean_with, decimals=places), _trials(s.n_with)),
+            Cell(number(s.mean_without, decimals=places), _trials(s.n_without)),
             Cell(number(s.cost, decimals=places), "" if math.isnan(s.low) else span(s.low, s.high, decimals=places)),
-            Cell("left out", tone="muted") if s.group in best else Cell("in"),
+            Cell(say("left out"), tone="muted") if s.group in best else Cell(say("in")),
         ]
         for s in found
     ]
     words = metric_words(study)
-    caption = (
-        f"How much worse the {words} of finished trials is without a group, other groups equal (least squares on all switches); whiskers "
+    caption = say(
+        "How much worse the {metric} of finished trials is without a group, other groups equal (least squares on all switches); whiskers "
         "are 95 % intervals, a pale bar’s interval holds zero. Parameters differed too, and poor trials were pruned: a clear cost is "
-        "evidence, no clear cost is a hint."
+        "evidence, no clear cost is a hint.",
+        metric=words,
     )
-    header = ["group", "mean with", "mean without", "cost of leaving out", "best trial"]
+    header = [say("group"), say("mean with"), say("mean without"), say("cost of leaving out"), say("best trial")]
     table = Table(
-        f"Plain means of the {words} of finished trials, and the cost with its 95 % interval.",
+        say("Plain means of the {metric} of finished trials, and the cost with its 95 % interval.", metric=words),
         header,
         rows,
         words=(0, 4),
     )
-    title = "What each group was worth"
+    title = say("What each group was worth")
     if all(math.isnan(s.cost) for s in found):
-        few = "Too few finished trials with and without the groups to tell what leaving one out costs."
+        few = say("Too few finished trials with and without the groups to tell what leaving one out costs.")
         return [Section(title, [Text([few]), table])]
-    return [Section(title, [Figure([bar_chart(bars, title=f"Left out: {words} worse by")], caption), table])]
+    chart = bar_chart(bars, title=say("Left out: {metric} worse by", metric=words))
+    return [Section(title, [Figure([chart], caption), table])]
+
+
+def _trials(n: int) -> str:
+    return say("{n} trial", n=count(n)) if n == 1 else say("{n} trials", n=count(n))
 
 
 def _best_section(study: Study) -> Section:
@@ -186,20 +207,28 @@ def _best_section(study: Study) -> Section:
                 for t in best
             ),
         ],
-        ["best rounds of the folds", *(", ".join(count(r) for r in TrialResult.of(t).rounds) for t in best)],
-        ["seconds", *(number(t.duration.total_seconds(), decimals=1) if t.duration else "" for t in best)],
+        [say("best rounds of the folds"), *(", ".join(count(r) for r in TrialResult.of(t).rounds) for t in best)],
+        [say("seconds"), *(number(t.duration.total_seconds(), decimals=1) if t.duration else "" for t in best)],
     ]
     rows += [[name, *(_written(t.params.get(name)) for t in best)] for name in searched]
     if any(name.startswith(SWITCH) and not values.single() for name, values in study.space.items()):
-        rows.append(["groups left out", *(", ".join(trial_settings(t)["without"]) or "none" for t in best)])
-    caption = f"The {len(best)} best trials; small print: the range over the folds. Parameters that the space fixes are not shown."
-    table = Table(caption, ["", *(f"trial {t.number}" for t in best)], rows, words=tuple(range(len(best) + 1)))
-    code = Markup('<pre style="white-space:pre-wrap"><code>{}</code></pre>').format(model_table(study))
-    text = (
-        "The best trial’s settings, for the table [model] of a TOML file; in Python, model.set_params(**study.best_params). "
-        f"study.best_model() refits on all examples with the mean of the best rounds, {count(study.best_rounds)}."
+        rows.append([say("groups left out"), *(_left_out(trial_settings(t)["without"]) for t in best)])
+    caption = say(
+        "The {n} best trials; small print: the range over the folds. Parameters that the space fixes are not shown.",
+        n=len(best),
     )
-    return Section("The best trials", [table, Figure([code], text)])
+    header = [say("setting"), *(say("trial {n}", n=t.number) for t in best)]
+    table = Table(caption, header, rows, words=tuple(range(len(header))), sort=False)
+    text = say(
+        "The best trial’s settings, for the table [model] of a TOML file; in Python, model.set_params(**study.best_params). "
+        "study.best_model() refits on all examples with the mean of the best rounds, {rounds}.",
+        rounds=count(study.best_rounds),
+    )
+    views: list[tuple[str, Sequence[Block]]] = [
+        (say("Side by side"), [table]),
+        (say("The best as TOML"), [Code(model_table(study), text)]),
+    ]
+    return Section(say("The best trials"), [Tabs(views)])
 
 
 def _cost_table(study: Study) -> Table:
@@ -207,39 +236,49 @@ def _cost_table(study: Study) -> Table:
     binned, trained = sum(one.bin_seconds for one in spent), sum(one.train_seconds for one in spent)
     built = _build_seconds(study)
     in_trials = float(study.trials["duration_s"].sum())
+    other = max(in_trials - binned - trained, 0.0)
     steps = [
-        ("build the matrix", built, "texts, behaviour, join: once a run"),
-        ("bin", binned, "once for each fold, booster and set of columns, while memory lasts"),
-        ("train", trained, "boosting, with the metric of each round"),
-        (
-            "other",
-            max(in_trials - binned - trained, 0.0),
-            "the sampler, the storage, trials that failed",
-        ),
+        (say("build the matrix"), built, say("texts, behaviour, join: once a run")),
+        (say("bin"), binned, say("once for each fold, booster and set of columns, while memory lasts")),
+        (say("train"), trained, say("boosting, with the metric of each round")),
+        (say("other"), other, say("the sampler, the storage, trials that failed")),
     ]
     whole = max(built + in_trials, 1e-9)
     rows: list[list[str | Cell]] = [
-        [step, Cell(_time(seconds), share=seconds / whole), percent(seconds / whole), what]
+        [step, Cell(_time(seconds), share=seconds / whole, value=seconds), percent(seconds / whole), what]
         for step, seconds, what in steps
     ]
     n_trials = study.trials.height
     anew = n_trials * built / max(len(study.optuna_study.user_attrs.get(BUILD_SECONDS, [])), 1)
-    anew_words = f"Built anew in each of {count(n_trials)} trials, the matrix alone would have taken {_time(anew)}."
-    caption = f"Time of all workers together. {anew_words}"
-    return Table(caption, ["step", "time", "share", "what it is"], rows, words=(0, 3))
+    caption = say(
+        "Time of all workers together. Built anew in each of {n} trials, the matrix alone would have taken {time}.",
+        n=count(n_trials),
+        time=_time(anew),
+    )
+    return Table(caption, [say("step"), say("time spent"), say("share"), say("what it is")], rows, words=(0, 3))
 
 
 def _provenance(study: Study) -> dict[str, Any]:
     task = study.task
-    return {
-        "study": study.optuna_study.study_name,
-        "examples": count(task.examples.height),
-        "classes": count(len(task.classes)),
-        "folds": {f.name: f"{count(len(f.train))} rows train, {count(len(f.valid))} validate" for f in task.folds},
-        "space": study.space.described(),
-        "rounds at most": count(task.model.n_estimators),
-        "versions": ", ".join(f"{name} {v}" for name, v in study.optuna_study.user_attrs.get("versions", {}).items()),
+    folds = {
+        f.name: say("{train} rows train, {valid} validate", train=count(len(f.train)), valid=count(len(f.valid)))
+        for f in task.folds
     }
+    return {
+        say("study"): study.optuna_study.study_name,
+        say("examples"): count(task.examples.height),
+        say("classes"): count(len(task.classes)),
+        say("folds"): folds,
+        say("space"): study.space.described(),
+        say("rounds at most"): count(task.model.n_estimators),
+        say("versions"): ", ".join(
+            f"{name} {v}" for name, v in study.optuna_study.user_attrs.get("versions", {}).items()
+        ),
+    }
+
+
+def _left_out(groups: Sequence[str]) -> str:
+    return say(", ").join(map(gloss, groups)) if groups else say("none")
 
 
 def _build_seconds(study: Study) -> float:
@@ -260,5 +299,7 @@ def _written(value: Any) -> str:
 
 def _time(seconds: float) -> str:
     if seconds < 90:
-        return f"{number(seconds, decimals=1 if seconds < 10 else 0)} s"
-    return f"{number(seconds / 60, decimals=0)} min" if seconds < 5400 else f"{number(seconds / 3600, decimals=1)} h"
+        return say("{n} s", n=number(seconds, decimals=1 if seconds < 10 else 0))
+    if seconds < 5400:
+        return say("{n} min", n=number(seconds / 60, decimals=0))
+    return say("{n} h", n=number(seconds / 3600, decimals=1))

@@ -152,9 +152,18 @@ class Study:
         """
         return holdout_score(self)
 
-    def report(self, path: str | Path, *, title: str = "What the search found") -> None:
-        """Write the study as one self-contained HTML file."""
-        Path(path).write_text(study_page(self, title), encoding="utf-8")
+    def report(self, path: str | Path, *, title: str | None = None, lang: str = "en") -> None:
+        """Write the study as one self-contained HTML file.
+
+        Parameters
+        ----------
+        path : str or Path
+        title : str, optional
+            By default "What the search found", in the page's language.
+        lang : {"en", "zh", "both"}, default "en"
+            The page's language: English, Chinese, or both under a switch.
+        """
+        Path(path).write_text(study_page(self, title, lang), encoding="utf-8")
 
 
 def tune(

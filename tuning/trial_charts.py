@@ -11,6 +11,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
 from hybrid.charts import Series, line_chart
+from hybrid.languages import paragraph, say
 from hybrid.numerals import count
 from hybrid.pages import Figure
 from tuning.findings import finished, loss, metric_words
@@ -31,17 +32,19 @@ def history(study: Study) -> Figure:
     numbers = [trial.number for trial in shown]
     chart = line_chart(
         [
-            Series("trial", numbers, [_value(trial) for trial in shown], mark="points"),
-            Series("best so far", numbers, [so_far[number] for number in numbers], mark="step"),
+            Series(say("trial"), numbers, [_value(trial) for trial in shown], mark="points"),
+            Series(say("best so far"), numbers, [so_far[number] for number in numbers], mark="step"),
         ],
-        title="Value by trial",
-        x_label="trial",
+        title=say("Value by trial"),
+        x_label=say("trial"),
         y_label=metric_words(study),
     )
-    return Figure(
-        [chart],
-        f"Each finished trial’s mean {metric_words(study)} over the folds.{hidden} Pruned trials have no value.",
-    )
+    caption = [
+        say("Each finished trial’s mean {metric} over the folds.", metric=metric_words(study)),
+        *hidden,
+        say("Pruned trials have no value."),
+    ]
+    return Figure([chart], paragraph(caption))
 
 
 def slices(study: Study, strongest: Sequence[str]) -> list[Figure]:
@@ -63,23 +66,30 @@ def slices(study: Study, strongest: Sequence[str]) -> list[Figure]:
                     for booster, part in zip(boosters, parts, strict=True)
                 ],
                 title=name,
-                x_label=f"{name}, log scale" if log else name,
+                x_label=say("{name}, log scale", name=name) if log else name,
                 y_label=metric_words(study),
                 x_log=log,
             )
         )
-    which = "The strongest numeric parameters" if strongest else "Parameters"
-    return [Figure(charts, f"{which} against the {metric_words(study)}, a point a finished trial.{hidden}")]
+    words = metric_words(study)
+    caption = (
+        say("The strongest numeric parameters against the {metric}, a point a finished trial.", metric=words)
+        if strongest
+        else say("Parameters against the {metric}, a point a finished trial.", metric=words)
+    )
+    return [Figure(charts, paragraph([caption, *hidden]))]
 
 
-def _legible(study: Study, trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], str]:
-    """Trials near enough to the best to be told apart in one chart, within three times the median's distance; and words for the rest."""
+def _legible(study: Study, trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], list[str]]:
+    """Trials near enough to the best to be told apart in one chart, within three times the median's distance, and words for the rest."""
     losses = np.array([loss(study, trial.value) for trial in trials])
     best, median = losses.min(), np.median(losses)
     limit = best + 3 * (median - best) if median > best else math.inf
     shown = [trial for trial, value in zip(trials, losses, strict=True) if value <= limit]
     n = len(trials) - len(shown)
-    return shown, f" {count(n)} far worse {'is' if n == 1 else 'are'} not drawn." if n else ""
+    if not n:
+        return shown, []
+    return shown, [say("One far worse is not drawn.") if n == 1 else say("{n} far worse are not drawn.", n=count(n))]
 
 
 def _value(trial: FrozenTrial) -> float:

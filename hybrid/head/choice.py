@@ -9,8 +9,8 @@ import numpy as np
 
 from hybrid.boosters import Booster
 from hybrid.head.text_head import FittedHead, HeadFit, base_margin, margins
-from hybrid.importance import row_losses
 from hybrid.matrix import TEXT_HEAD, Column, FeatureMatrix
+from hybrid.metrics import row_losses
 
 Grow = Callable[[FeatureMatrix, np.ndarray, FeatureMatrix, np.ndarray], Booster]
 """Boosts a matrix with its labels, stopping on a second one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hybrid.importance import assign_folds
+from hybrid.holdout import assign_folds
 
 
 def head_folds(

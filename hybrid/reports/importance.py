@@ -14,6 +14,7 @@ import torch
 
 from hybrid.boosters.base import Booster, TreeParameters
 from hybrid.matrix import TEXT_HEAD, Column, FeatureMatrix
+from hybrid.metrics import row_losses
 
 SHAP_BLOCK_VALUES = 16_000_000
 """Contributions held at once: 64 MB as float32, and the libraries need two to three times that while they compute them."""
@@ -32,12 +33,15 @@ class Attribution:
     Parameters
     ----------
     columns : numpy.ndarray of float64, shape (n_columns,)
-    sets : numpy.ndarray of float64, shape (n_sets,)
-        Mean over rows and margins of the absolute sum of the set's contributions.
+    sets : numpy.ndarray of float64, shape (n_margins, n_sets)
+        Mean over rows of the absolute sum of the set's contributions.
+    gap : float
+        How far the contributions of a row, the head's included, are from summing to its margin, at most.
     """
 
     columns: np.ndarray
     sets: np.ndarray
+    gap: float
 
 
 def sample_rows(n_rows: int, groups: np.ndarray | None, max_rows: int, random_state: int) -> np.ndarray:
@@ -101,7 +105,7 @@ def mean_shap(
     on_step: OnStep | None = None,
     margin_set: int | None = None,
 ) -> Attribution:
-    """Mean |SHAP| of each column and of each set of columns, computed in blocks of rows.
+    """Mean |SHAP| of each column and of each set of columns, in blocks of rows, and whether contributions sum to margins.
 
     Parameters
     ----------
@@ -119,32 +123,29 @@ def mean_shap(
     -------
     Attribution
     """
-    n_rows, n_columns = len(matrix), len(matrix.columns)
-    n_margins = 1 if booster.n_classes == 2 else booster.n_classes
+    n_rows, n_columns, n_margins = len(matrix), len(matrix.columns), booster.n_margins
     member = np.zeros((n_columns, len(sets)), dtype=np.float32)
     for i, positions in enumerate(sets):
         member[positions, i] = 1.0
-    of_columns, of_sets = np.zeros(n_columns), np.zeros(len(sets))
+    of_columns, of_sets, gap = np.zeros(n_columns), np.zeros((n_margins, len(sets))), 0.0
     block = max(1, min(SHAP_BLOCK_ROWS, SHAP_BLOCK_VALUES // (n_margins * (n_columns + 1))))
     for start in range(0, n_rows, block):
         rows = np.arange(start, min(start + block, n_rows))
         part = matrix.rows(rows)
-        shap = booster.contributions(part)[:, :, :n_columns].reshape(-1, n_columns)
+        contributions = booster.contributions(part)
+        summed = contributions.sum(axis=2, dtype=np.float64)
+        shap = contributions[:, :, :n_columns]
         together = shap @ member
-        if margin_set is not None and part.margin is not None:
-            together[:, margin_set] += part.margin.contributions.ravel()
+        if part.margin is not None:
+            summed += part.margin.contributions
+            if margin_set is not None:
+                together[:, :, margin_set] += part.margin.contributions
+        gap = max(gap, float(np.abs(summed - booster.margin(part)).max()))
         of_sets += np.abs(together).sum(axis=0, dtype=np.float64)
-        of_columns += np.abs(shap).sum(axis=0, dtype=np.float64)
+        of_columns += np.abs(shap).sum(axis=(0, 1), dtype=np.float64)
         if on_step:
             on_step(int(rows[-1]) + 1, n_rows)
-    scale = n_rows * n_margins
-    return Attribution(of_columns / scale, of_sets / scale)
-
-
-def row_losses(y: np.ndarray, proba: np.ndarray) -> np.ndarray:
-    """The log loss of each row, float64; probabilities are clipped by their dtype's epsilon, as scikit-learn clips them."""
-    eps = np.finfo(proba.dtype).eps
-    return -np.log(np.clip(proba[np.arange(len(y)), y].astype(np.float64), eps, 1 - eps))
+    return Attribution(of_columns / (n_rows * n_margins), of_sets / n_rows, gap)
 
 
 def permutation_rises(
@@ -199,31 +200,6 @@ def permutation_rises(
     return rises
 
 
-def assign_folds(y: np.ndarray, groups: np.ndarray | None, n_folds: int, random_state: int) -> np.ndarray:
-    """The fold of each row: whole groups of rows drawn to folds, or, without groups, each class spread evenly.
-
-    Parameters
-    ----------
-    y : numpy.ndarray of int64, shape (n_rows,)
-        Class codes; a class may have fewer rows than there are folds.
-    groups : numpy.ndarray of int64, shape (n_rows,), optional
-        The group of each row, 0 .. n_groups - 1.
-    n_folds : int
-    random_state : int
-
-    Returns
-    -------
-    numpy.ndarray of int64, shape (n_rows,)
-    """
-    rng = np.random.default_rng(random_state)
-    if groups is not None:
-        present, codes = np.unique(groups, return_inverse=True)
-        return rng.permutation(len(present))[codes] % n_folds
-    folds = np.empty(len(y), dtype=np.int64)
-    folds[np.lexsort((rng.random(len(y)), y))] = np.arange(len(y)) % n_folds
-    return folds
-
-
 def ablation_probas(
     booster: Booster,
     matrix: FeatureMatrix,
@@ -233,6 +209,7 @@ def ablation_probas(
     parameters: TreeParameters,
     random_state: int,
     n_jobs: int | None,
+    on_whole: Callable[[Booster, FeatureMatrix], None] | None = None,
     on_step: OnStep | None = None,
 ) -> dict[str, np.ndarray]:
     """Out-of-fold probabilities of models like ``booster``, trained on the matrix's own rows: with all groups, then without each.
@@ -248,6 +225,8 @@ def ablation_probas(
         Nothing stops early.
     random_state : int
     n_jobs : int, optional
+    on_whole : callable, optional
+        Called with each refit that has all groups and the rows that it did not see.
     on_step : callable, optional
         Called after each refit.
 
@@ -269,6 +248,8 @@ def ablation_probas(
                 data, n_classes=booster.n_classes, parameters=parameters, random_state=random_state, n_jobs=n_jobs
             )
             probas[name][rows] = refit.predict_proba(part.rows(rows))
+            if on_whole and name == NOTHING_DROPPED:
+                on_whole(refit, part.rows(rows))
             if on_step:
                 on_step(i * len(held_out) + j + 1, len(left_out) * len(held_out))
     return probas

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from hybrid.boosters.base import Booster
-from hybrid.importance import OnStep, coordinate_runs, mean_shap, permutation_rises, row_losses
+from hybrid.languages import message
 from hybrid.matrix import TEXT_HEAD, FeatureMatrix
-from hybrid.metrics import Bootstrap, Interval
+from hybrid.metrics import Bootstrap, Interval, row_losses
+from hybrid.reports.importance import OnStep, coordinate_runs, mean_shap, permutation_rises
+from hybrid.reports.inference import holm, mean
 
 MODEL = "model"
 BASE_RATE = "base rate"
@@ -83,15 +86,19 @@ class Attributions:
     columns: pl.DataFrame
     coordinates: pl.DataFrame
     families: pl.DataFrame
+    by_class: pl.DataFrame
+    shap_gap: float
 
 
-def attribution_tables(booster: Booster, matrix: FeatureMatrix, on_step: OnStep | None) -> Attributions:
+def attribution_tables(
+    booster: Booster, matrix: FeatureMatrix, classes: Sequence[Any], on_step: OnStep | None
+) -> Attributions:
     """SHAP and gain of groups, of columns, of runs of coordinates and of families of behaviour features."""
     runs, families = coordinate_runs(matrix.columns), _families(matrix)
     sets = [*map(matrix.positions, matrix.groups), *(places for _, places in runs), *families.values()]
     margin_set = None if matrix.margin is None else matrix.groups.index(TEXT_HEAD)
     shap = mean_shap(booster, matrix, sets, on_step, margin_set)
-    of_groups, of_runs, of_families = np.split(shap.sets, np.cumsum([len(matrix.groups), len(runs)]))
+    of_groups, of_runs, of_families = np.split(shap.sets.mean(axis=0), np.cumsum([len(matrix.groups), len(runs)]))
     gain = booster.gain()
     groups = pl.DataFrame({"group": list(matrix.groups), "shap": of_groups}).with_columns(
         shap_share=pl.col("shap") / max(of_groups.sum(), np.finfo(np.float64).tiny)
@@ -131,7 +138,30 @@ def attribution_tables(booster: Booster, matrix: FeatureMatrix, on_step: OnStep 
         schema={"group": pl.String, "family": pl.String, "columns": pl.Int64, "gain": pl.Float64, "shap": pl.Float64},
     )
     return Attributions(
-        *(t.sort("shap", descending=True, maintain_order=True) for t in (groups, columns, coordinates, in_families))
+        groups=_strongest_first(groups),
+        columns=_strongest_first(columns),
+        coordinates=_strongest_first(coordinates),
+        families=_strongest_first(in_families),
+        by_class=_by_class(shap.sets[:, : len(matrix.groups)], matrix, classes),
+        shap_gap=shap.gap,
+    )
+
+
+def _strongest_first(table: pl.DataFrame) -> pl.DataFrame:
+    return table.sort("shap", descending=True, maintain_order=True)
+
+
+def _by_class(shap: np.ndarray, matrix: FeatureMatrix, classes: Sequence[Any]) -> pl.DataFrame:
+    """``class, group, shap, shap_share``: of the margins of the classes; with two classes of the second one's, the only one."""
+    names = [str(label) for label in (classes[1:] if len(classes) == 2 else classes)]
+    totals = np.maximum(shap.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    return pl.DataFrame(
+        {
+            "class": np.repeat(names, len(matrix.groups)).tolist(),
+            "group": list(matrix.groups) * len(names),
+            "shap": shap.ravel(),
+            "shap_share": (shap / totals).ravel(),
+        }
     )
 
 
@@ -154,33 +184,34 @@ def permutation_table(
     random_state: int,
     on_step: OnStep | None,
 ) -> pl.DataFrame:
-    """``group, permutation, permutation_low, permutation_high``: the rise of the log loss when a group is permuted."""
+    """``group, permutation, permutation_low, permutation_high, permutation_p, permutation_p_adjusted``: see ``ImportanceReport.groups``."""
     intact = row_losses(y, booster.predict_proba(matrix))
     rises = permutation_rises(
         booster, matrix, y, intact, n_repeats=n_repeats, random_state=random_state, on_step=on_step
     )
-    # A mean of losses is the loss of a geometric mean of probabilities. Written as "the true class, or another", the rises go through the
-    # one bootstrap that all intervals come from.
-    losses = {"intact": intact, **{f"without {group}": intact + rise for group, rise in rises.items()}}
-    probas = {name: np.column_stack([-np.expm1(-loss), np.exp(-loss)]) for name, loss in losses.items()}
-    table = Bootstrap(np.ones(len(y), dtype=np.int64), probas, ["log_loss"], groups=groups, random_state=random_state)
-    alone = _one_unit(y, groups)
-    rows = []
-    for group in rises:
-        rise = table.difference(f"without {group}", "intact", "log_loss")
-        rows.append((group, rise.value, *_ends(rise, alone)))
-    names = ("permutation", "permutation_low", "permutation_high")
-    return pl.DataFrame(rows, schema={"group": pl.String, **dict.fromkeys(names, pl.Float64)}, orient="row")
+    found = [mean(rise).estimate(groups) for rise in rises.values()]
+    p = np.array([rise.p_above_zero for rise in found])
+    return pl.DataFrame(
+        {
+            "group": list(rises),
+            "permutation": [rise.value for rise in found],
+            "permutation_low": [rise.interval()[0] for rise in found],
+            "permutation_high": [rise.interval()[1] for rise in found],
+            "permutation_p": p,
+            "permutation_p_adjusted": holm(p),
+        },
+        schema_overrides={"group": pl.String, "permutation": pl.Float64},
+    )
 
 
 def why_no_ablation(y: np.ndarray, wanted_folds: int, n_units: int) -> str:
     """The reason that no ablation can be made, or nothing."""
     if wanted_folds == 0:
-        return "it was switched off (ablation_folds=0)"
+        return message("it was switched off (ablation_folds=0)")
     if n_units < 2:
-        return "the rows form a single group, which no folds can split"
+        return message("the rows form a single group, which no folds can split")
     if len(np.unique(y)) < 2:
-        return "the rows hold one class only, from which nothing can be learned"
+        return message("the rows hold one class only, from which nothing can be learned")
     return ""
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
-from hybrid.importance import NOTHING_DROPPED
-from hybrid.report_tables import BASE_RATE
+from hybrid.languages import message
+from hybrid.reports.importance import NOTHING_DROPPED
+from hybrid.reports.tables import BASE_RATE
 
 if TYPE_CHECKING:
-    from hybrid.report import ImportanceReport
+    from hybrid.reports.report import ImportanceReport
 
 LITTLE = 0.05
 """A rise of the log loss below this share of the model's gain over the base rate is little."""
@@ -24,29 +25,40 @@ LEARNED = 0.25
 Verdict = Literal["keep", "little", "stand-in", "nothing", "harmful", "misused", "unused", "used", "unknown"]
 
 VERDICTS: dict[Verdict, tuple[str, str]] = {
-    "keep": ("Keep", "It carries evidence that no other group has: models without it are worse."),
+    "keep": (message("Keep"), message("It carries evidence that no other group has: models without it are worse.")),
     "little": (
-        "Adds little",
-        "It carries some evidence of its own, but less than a twentieth of what the model knows. Keep it if it is cheap.",
+        message("Adds little"),
+        message(
+            "It carries some evidence of its own, but less than a twentieth of what the model knows. Keep it if it is cheap."
+        ),
     ),
     "stand-in": (
-        "Can be replaced",
-        "Shuffling it hurts, leaving it out does not: other groups can stand in. If it is costly it may go, alone; then look again.",
+        message("Can be replaced"),
+        message(
+            "Shuffling it hurts, leaving it out does not: other groups can stand in. If it is costly it may go, alone; then look again."
+        ),
     ),
-    "nothing": ("Adds nothing", "It adds nothing that these rows can show. A candidate to drop."),
+    "nothing": (message("Adds nothing"), message("It adds nothing that these rows can show. A candidate to drop.")),
     "harmful": (
-        "Does harm",
-        "Models without it are better: it teaches them more chance than fact. A candidate to drop, once the training data say so too.",
+        message("Does harm"),
+        message(
+            "Models without it are better: it teaches them more chance than fact. A candidate to drop, once the training data say so too."
+        ),
     ),
     "misused": (
-        "Used badly",
-        "Models trained anew gain from it, yet shuffling it does this one no harm: it has not learned to use it. Train again.",
+        message("Used badly"),
+        message(
+            "Models trained anew gain from it, yet shuffling it does this one no harm: it has not learned to use it. Train again."
+        ),
     ),
-    "unused": ("Not used", "The trees never split on it."),
-    "used": ("Used", "The scores need its values. Whether other groups could stand in for it, these rows cannot tell."),
-    "unknown": ("Unknown", "These rows are too few, or the model too weak, to say."),
+    "unused": (message("Not used"), message("The trees never split on it.")),
+    "used": (
+        message("Used"),
+        message("The scores need its values. Whether other groups could stand in for it, these rows cannot tell."),
+    ),
+    "unknown": (message("Unknown"), message("These rows are too few, or the model too weak, to say.")),
 }
-"""A word for the verdict, and what to make of it."""
+"""A word for the verdict, and what to make of it; `hybrid.languages.say` says both."""
 
 
 @dataclass(frozen=True)
