@@ -1,6 +1,7 @@
 """Text and behaviour in one matrix of named column groups, boosted trees on top, and what they say."""
 
 from hybrid.artifact import load
+from hybrid.blend import Blend
 from hybrid.boosters import Booster, TreeParameters
 from hybrid.builder import MatrixBuilder
 from hybrid.channels import Coordinates
@@ -29,6 +30,7 @@ from hybrid.store import EmbeddingStore
 
 __all__ = [
     "ArtifactError",
+    "Blend",
     "Booster",
     "Column",
     "Coordinates",

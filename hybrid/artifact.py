@@ -85,7 +85,7 @@ def save(model: HybridClassifier, folder: Path) -> None:
         written.rename(folder)
 
 
-def load(folder: str | Path, *, encoder: Any = None, device: str = "auto") -> HybridClassifier:
+def load(folder: str | Path, *, encoder: Any = None, device: str = "auto") -> HybridClassifier | Any:
     """Read an artifact and verify every file of it.
 
     Parameters
@@ -98,7 +98,7 @@ def load(folder: str | Path, *, encoder: Any = None, device: str = "auto") -> Hy
 
     Returns
     -------
-    HybridClassifier
+    HybridClassifier, or Blend where the folder holds one
         Fitted; its scores equal those of the saved model.
 
     Raises
@@ -106,9 +106,19 @@ def load(folder: str | Path, *, encoder: Any = None, device: str = "auto") -> Hy
     ArtifactError
         If a file is missing, truncated, altered, added or written by a newer format. Nothing from the folder is ever executed.
     """
+    from hybrid.blend import (
+        is_blend,
+        load_blend,
+    )  # which saves models, so it imports the class that imports this module
+
+    read = load_blend if is_blend(Path(folder)) else load_model
+    return read(Path(folder), encoder=encoder, device=device)
+
+
+def load_model(folder: Path, *, encoder: Any = None, device: str = "auto") -> HybridClassifier:
+    """Read the artifact of one model; see ``load``."""
     from hybrid.classifier import HybridClassifier  # the class saves itself, so it imports this module
 
-    folder = Path(folder)
     manifest = _read_manifest(folder)
     for name, digest in manifest["files"].items():
         if not (folder / name).is_file():

@@ -463,6 +463,17 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "booster_")
         save(self, Path(folder))
 
+    def required_columns(self) -> list[str]:
+        """Columns that examples must have."""
+        check_is_fitted(self, "booster_")
+        return self.builder_.required_columns()
+
+    def replace_log(self, events: Frame) -> None:
+        """Read behaviour from another log from now on; what was fitted stays."""
+        check_is_fitted(self, "booster_")
+        self.check_events(events)
+        self.builder_.replace_log(events)
+
     def matrix(self, X: Frame, events: Frame | None = None) -> FeatureMatrix:
         """The matrix that the trees read for these examples."""
         check_is_fitted(self, "booster_")

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from features.frames import Frame, closest, to_polars
 from hybrid.artifact import MANIFEST, load
+from hybrid.blend import BLEND, is_blend
 from hybrid.builder import Progress
 from hybrid.classifier import HybridClassifier
 from hybrid.errors import ScoringError
@@ -72,11 +73,11 @@ def score_parquet(
     ids = [id_columns] if isinstance(id_columns, str) else list(id_columns)
     model = load(artifact, encoder=encoder, device=device)
     files = _files(inputs)
-    needed = list(dict.fromkeys([*ids, *model.builder_.required_columns()]))
+    needed = list(dict.fromkeys([*ids, *model.required_columns()]))
     rows = _check(files, needed)
     if events is not None:
         model.check_events(events)
-        model.builder_.replace_log(events)
+        model.replace_log(events)
     made_with = _made_with(Path(artifact), events, ids)
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -181,7 +182,7 @@ def _is_complete(target: Path, made_from: bytes) -> bool:
 
 def _made_with(artifact: Path, events: Frame | None, ids: Sequence[str]) -> str:
     """A digest of everything but the input file that the scores depend on."""
-    digest = hashlib.sha256((artifact / MANIFEST).read_bytes())
+    digest = hashlib.sha256((artifact / (BLEND if is_blend(artifact) else MANIFEST)).read_bytes())
     digest.update(repr(list(ids)).encode())
     if events is not None:
         digest.update(to_polars(events, "events").hash_rows().to_numpy().tobytes())

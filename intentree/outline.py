@@ -99,7 +99,7 @@ booster_params = { gamma = 0.5 } # the library's own
 n_jobs = 4                       # default: all cores""",
     "tune": """\
 [tune]                           # tuning.tune
-#cv = "time"                     # "group", "stratified"
+#cv = "time"                     # "group", "group_time" (new groups of a later time), "stratified"
 #folds = 3
 #metric = "log_loss"
 #n_trials = 100                  # more trials of the study at each run
@@ -110,7 +110,11 @@ storage = "sqlite:///study.db"   # kept, so that the study goes on; default: in 
 #n_workers = 1                   # trials at a time, each in a process of its own
 isolate = true                   # such a process for one worker too; default: on a GPU
 memory = "4GB"                   # for binned matrices; default: by their size and the machine's
-time = "ts"                      # column for cv = "time"; default: the log's timestamp
+time = "ts"                      # column for folds in time; default: the log's timestamp
+gap = "7d"                       # rows so shortly before the validation rows are not trained on; default: none
+train_span = "60d"               # folds slide: training rows reach back so far; default: to the first
+#holdout = 0.0                   # share of the examples that no trial sees
+constraints = { predict_ms_per_1k = 50, artifact_mb = 200 }  # of the best trial; default: none
 #random_state = 0
 space = { max_depth = { low = 3, high = 8 }, booster = ["xgboost"], subsample = 0.8, "use item text" = true }""",
     "score": """\

@@ -141,8 +141,13 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 def _load(folder: Path, config: Config | None) -> HybridClassifier:
     from hybrid import load
+    from hybrid.blend import is_blend
     from intentree.inputs import declared_encoder
 
+    if is_blend(folder):
+        raise ConfigError(
+            f"{folder} is a blend, which has no report of its own: report on one of its models, {folder}/model_1"
+        )
     return load(
         folder,
         encoder=declared_encoder(config) if config is not None and config.encoder else None,

@@ -112,3 +112,28 @@ def test_a_study_goes_on_only_with_its_holdout() -> None:
 def test_behaviour_of_the_holdout_is_as_of_its_own_rows() -> None:
     study = tuned(full(), events=EVENTS, cv="time", folds=1, n_trials=1, holdout=0.2)
     assert study.holdout_score().rows == study.task.holdout.examples.height  # type: ignore[union-attr]
+
+
+def test_a_nested_score_searches_anew_within_each_outer_fold() -> None:
+    study = tuned(small(), n_trials=2, folds=2, space={"booster": "xgboost"})
+    nested = study.nested_score(outer=3, n_trials=2)
+    assert nested.columns == ["fold", "train_rows", "valid_rows", "value", "own_value", "inner_value", "settings"]
+    assert nested["valid_rows"].sum() == N
+    assert nested["train_rows"].to_list() == [N - rows for rows in nested["valid_rows"]]
+    # The own settings, by hand: fitted to the outer fold's training rows.
+    outer = study.task.with_folds(3).folds[0]
+    own = small(eval_metric="log_loss").fit(EXAMPLES[outer.train], LABELS[outer.train])
+    by_hand = metric("log_loss", 2)(study.task.codes[outer.valid], own.predict_proba(EXAMPLES[outer.valid]))
+    assert nested["own_value"][0] == pytest.approx(by_hand)
+    with pytest.raises(StudyError, match="here cv listed rows"):
+        tuned(cv=[(range(200), range(200, N))], n_trials=1).nested_score()
+
+
+def test_importance_has_parameters_groups_and_windows() -> None:
+    study = tuned(full(), events=EVENTS, n_trials=16, pruner=None)
+    table = study.importance()
+    assert table.columns == ["name", "kind", "share", "cost", "low", "high", "n_with", "n_without"]
+    assert set(table["kind"]) == {"parameter", "group", "window"}
+    assert table.filter(kind="parameter")["share"].sum() == pytest.approx(1)
+    groups = table.filter(kind="group")
+    assert (groups["n_with"] + groups["n_without"]).to_list() == [16] * groups.height

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
+import polars as pl
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 from scipy import stats
 
 from hybrid.languages import gloss, paragraph, say
 from hybrid.numerals import count, decimals_for, listed, number, percent
+from tuning.behavior_options import WINDOW
 from tuning.distributions import SWITCH
 from tuning.objective import TrialResult
 
@@ -86,19 +88,39 @@ def own_trial(study: Study) -> FrozenTrial | None:
 def importance(study: Study) -> dict[str, float]:
     """Share of each searched parameter in what tells the best tenth of trials from all, by PED-ANOVA; empty where trials are few.
 
-    The switches of groups are left to `switches`.
+    Of parameters that every finished trial was asked for; the switches of groups and windows are left to `switches`.
     """
     trials = finished(study)
-    searched = [name for name, values in study.space.items() if not values.single() and not name.startswith(SWITCH)]
+    searched = [
+        name
+        for name, values in study.space.items()
+        if not values.single() and not name.startswith((SWITCH, WINDOW)) and all(name in t.params for t in trials)
+    ]
     if len(trials) < FEWEST_FOR_IMPORTANCE or not searched or len({trial.value for trial in trials}) == 1:
         return {}
     return optuna.importance.get_param_importances(study.optuna_study, params=searched)
 
 
-def switches(study: Study) -> list[Switch]:
-    """Every group that the space switches, the costliest to leave out first."""
+def importance_table(study: Study) -> pl.DataFrame:
+    """Parameters, groups and windows in one frame; see ``Study.importance``."""
+    shares = importance(study)
+    rows: list[tuple[Any, ...]] = [
+        (name, "parameter", share, None, None, None, None, None) for name, share in shares.items()
+    ]
+    for kind, found in (("group", switches(study)), ("window", switches(study, WINDOW))):
+        for one in found:
+            known = not math.isnan(one.cost)
+            cost = (one.cost, one.low, one.high) if known else (None, None, None)
+            rows.append((one.group, kind, None, *cost, one.n_with, one.n_without))
+    floats = dict.fromkeys(("share", "cost", "low", "high"), pl.Float64)
+    schema = {"name": pl.String, "kind": pl.String, **floats, "n_with": pl.Int64, "n_without": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def switches(study: Study, prefix: str = SWITCH) -> list[Switch]:
+    """Every group that the space switches (or window, by its prefix), the costliest to leave out first."""
     table = study.trials.filter(state="COMPLETE")
-    searched = [name for name, values in study.space.items() if name.startswith(SWITCH) and not values.single()]
+    searched = [name for name, values in study.space.items() if name.startswith(prefix) and not values.single()]
     if not searched:
         return []
     values = table["value"].to_numpy()
@@ -106,7 +128,7 @@ def switches(study: Study) -> list[Switch]:
     costs = _costs(-values if study.task.metric.greater_is_better else values, off)
     found = [
         Switch(
-            name.removeprefix(SWITCH),
+            name.removeprefix(prefix),
             int((~left_out).sum()),
             int(left_out.sum()),
             float(values[~left_out].mean()) if not left_out.all() else math.nan,

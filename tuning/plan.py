@@ -15,7 +15,7 @@ import joblib
 import numpy as np
 
 from hybrid import Coordinates, FeatureMatrix
-from hybrid.boosters import Booster, OnRound, TreeParameters, booster_class
+from hybrid.boosters import BinnedData, Booster, OnRound, TreeParameters, booster_class
 from hybrid.builder import Progress, behavior_matrix
 from hybrid.channels import TextChannels
 from hybrid.coordinates import coordinate_columns
@@ -207,8 +207,6 @@ class Plan:
         on_round : callable (round, value)
             Called after each round; may raise to stop.
         """
-        model, task = self.task.model, self.task
-        booster = booster_class(settings.get("booster", model.booster))
         started = time.perf_counter()
         train, valid = self._bin(fold_number, settings)
         binned = time.perf_counter()
@@ -218,26 +216,34 @@ class Plan:
             values.append(value)
             on_round(round_, value)
 
-        tuned = {name: value for name, value in settings.items() if name in _TREE_FIELDS}
-        if "booster_params" in settings:
-            tuned["extra"] = settings["booster_params"]
-        trained = booster.train(
-            train,
-            n_classes=len(task.classes),
-            parameters=dataclasses.replace(model.tree_parameters(), **tuned),
-            valid=valid,
-            metric=task.metric.name,
-            early_stopping_rounds=model.early_stopping_rounds,
-            random_state=model.random_state,
-            n_jobs=self.n_jobs,
-            on_round=follow,
-        )
+        stop = {"metric": self.task.metric.name, "early_stopping_rounds": self.task.model.early_stopping_rounds}
+        trained = self._grow(train, settings, valid=valid, on_round=follow, **stop)
         grown, rounds = time.perf_counter(), trained.best_iteration
         some = self.task.folds[fold_number].valid[:TIMED_ROWS]
         head = self.heads.get((fold_number, _balance(settings))) if settings.get("head") else None
         held = 0.0 if head is None else sum(t.nbytes for t in head.fitted.tensors().values()) / 1e6
         cost = (_predict_ms(trained, self._read(fold_number, settings, some)), _megabytes(trained) + held)
         return FoldScore(values[rounds - 1], rounds, binned - started, grown - binned, *cost)
+
+    def probabilities(self, fold_number: int, settings: Mapping[str, Any], rounds: int) -> np.ndarray:
+        """What a trial's trees of so many rounds give the validation rows of a fold, float32 of shape (n_valid, n_classes)."""
+        train, _ = self._bin(fold_number, settings)
+        grown = self._grow(train, {**settings, "n_estimators": rounds})
+        return grown.predict_proba(self._read(fold_number, settings, self.task.folds[fold_number].valid))
+
+    def _grow(self, train: BinnedData, settings: Mapping[str, Any], **how: Any) -> Booster:
+        model = self.task.model
+        tuned = {name: value for name, value in settings.items() if name in _TREE_FIELDS}
+        if "booster_params" in settings:
+            tuned["extra"] = settings["booster_params"]
+        return booster_class(settings.get("booster", model.booster)).train(
+            train,
+            n_classes=len(self.task.classes),
+            parameters=dataclasses.replace(model.tree_parameters(), **tuned),
+            random_state=model.random_state,
+            n_jobs=self.n_jobs,
+            **how,
+        )
 
     def _read(self, fold_number: int, settings: Mapping[str, Any], some: np.ndarray) -> FeatureMatrix:
         """What a trial's trees read of the first validation rows of a fold."""

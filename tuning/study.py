@@ -18,14 +18,15 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from features.frames import Frame, closest
-from hybrid import HybridClassifier
+from hybrid import Blend, HybridClassifier
+from hybrid.blend import blend_weights
 from hybrid.builder import Progress
 from hybrid.errors import ParameterError
 from tuning.behavior_options import WINDOW, as_parameters
 from tuning.distributions import SWITCH
 from tuning.errors import StudyError
-from tuning.findings import ranked
-from tuning.honest import HoldoutScore, holdout_score
+from tuning.findings import importance_table, ranked
+from tuning.honest import HoldoutScore, holdout_score, nested_score
 from tuning.lost import Worker, n_counted, put_back_lost
 from tuning.memory import n_bytes
 from tuning.objective import TrialResult, trial_settings
@@ -135,9 +136,104 @@ class Study:
 
         Every call fits anew; texts come from the encoder's store.
         """
-        settings = {**self.best_params, "n_estimators": self.best_rounds, "early_stopping_rounds": None}
-        model = unfitted_copy(self.task.model, **settings)
+        return self._model_of(self.best_trial, progress)
+
+    def best_models(self, k: int = 5, progress: Progress | None = None) -> Blend:
+        """The best ``k`` trials as one model: a weighted mean of their probabilities.
+
+        The weights, not negative, have the least log loss out of fold: each trial is trained again on each fold with its rounds there.
+        Models that get a weight are then fitted to all examples, as in ``best_model``.
+
+        Parameters
+        ----------
+        k : int, default 5
+            Trials to weigh, the best that break no constraint; fewer where the study has fewer, or some get no weight.
+        progress : callable (step, done, total), optional
+        """
+        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+            raise ParameterError(f"k must be a whole number of at least 1, not {k!r}")
+        trials, folds = ranked(self)[:k] or [self.best_trial], self.task.folds
+        plan = Plan.build(self.task, self.space, progress=progress)
+        true_probas = np.empty((sum(len(fold.valid) for fold in folds), len(trials)))
+        for place, trial in enumerate(trials):
+            settings, rounds = trial_settings(trial), TrialResult.of(trial).rounds
+            given = []
+            for i, fold in enumerate(folds):
+                proba = plan.probabilities(i, settings, rounds[i])
+                given.append(proba[np.arange(len(fold.valid)), self.task.codes[fold.valid]])
+                if progress is not None:
+                    progress("blend", place * len(folds) + i + 1, len(trials) * len(folds))
+            true_probas[:, place] = np.concatenate(given)
+        del plan
+        weights = blend_weights(true_probas)
+        chosen = [
+            (self._model_of(trial, progress), float(w)) for trial, w in zip(trials, weights, strict=True) if w > 0
+        ]
+        return Blend(tuple(model for model, _ in chosen), tuple(w for _, w in chosen))
+
+    def importance(self) -> pl.DataFrame:
+        """What told good trials from poor ones.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``name, kind, share, cost, low, high, n_with, n_without``. Parameters have a share in what tells the best tenth of the trials
+            from all (PED-ANOVA). Groups of columns, and windows of behaviour, have the cost of going without, others equal, with its
+            95 % interval. Null where too few trials tell.
+        """
+        return importance_table(self)
+
+    def nested_score(
+        self, outer: int | None = None, *, n_trials: int | None = None, progress: Progress | None = None
+    ) -> pl.DataFrame:
+        """An honest estimate of what such a study finds: it is run anew within each outer fold and scored on that fold's validation rows.
+
+        Parameters
+        ----------
+        outer : int, optional
+            Outer folds, of the study's own kind. By default as many as the study has.
+        n_trials : int, optional
+            Of each inner study; by default as many as this study has.
+        progress : callable (step, done, total), optional
+
+        Returns
+        -------
+        polars.DataFrame
+            A row an outer fold: ``fold, train_rows, valid_rows, value`` (the best of the inner study, refitted), ``own_value`` (the
+            model's own settings, fitted to the same rows), ``inner_value`` (what the inner study promised) and ``settings`` as JSON.
+
+        Raises
+        ------
+        StudyError
+            The study's folds were given as rows.
+        FoldError
+            The training rows of an outer fold cannot be folded again.
+        """
+
+        def search_again(task: Task, n: int) -> Study:
+            with quiet_optuna():
+                record = open_study(
+                    None,
+                    self.optuna_study.study_name,
+                    greater_is_better=task.metric.greater_is_better,
+                    fingerprint={},
+                    pruner=round_pruner(task.model.n_estimators),
+                )
+                record.sampler = tpe_sampler(task.model.random_state)
+                queue_first(record, self.space, task.model, n)
+                trials = Trials(record, self.space, task.model, n, len(task.folds))
+                inner = Search(trials, None, math.inf)
+                run_trials(inner, lambda: Plan.build(task, self.space, progress=progress), n_workers=1, isolate=None)
+            return Study(record, task, self.space)
+
+        return nested_score(self, outer=outer, n_trials=n_trials, search=search_again)
+
+    def _model_of(self, trial: FrozenTrial, progress: Progress | None) -> HybridClassifier:
+        """A model with a trial's settings and the mean of its folds' best rounds, fitted to all examples of the study."""
         task = self.task
+        settings = as_parameters(trial_settings(trial), task.model)
+        rounds = max(1, round(float(np.mean(TrialResult.of(trial).rounds))))
+        model = unfitted_copy(task.model, **settings, n_estimators=rounds, early_stopping_rounds=None)
         return model.fit(task.examples, task.labels, events=task.events, groups=task.row_groups, progress=progress)
 
     def holdout_score(self) -> HoldoutScore:
