@@ -8,7 +8,7 @@ import polars as pl
 
 from hybrid.numerals import count, listed, number, percent
 from hybrid.reports.trust import MOVED_FAR
-from hybrid.reports.verdicts import FEW_UNITS, VERDICTS, GroupFinding, Verdict, group_findings, refits_learned
+from hybrid.reports.verdicts import FEW_UNITS, VERDICTS, Verdict, group_findings, refits_learned
 
 if TYPE_CHECKING:
     from hybrid.reports.report import ImportanceReport
@@ -71,7 +71,7 @@ def _disagreements(report: ImportanceReport) -> list[Caution]:
             named("stand-in"),
             "shuffling hurts, leaving out does not.",
             "The model leans on this evidence, but other groups say the same in other words; shuffling overstates what would be lost. "
-            f"Groups that replace each other must not be dropped together: drop one, then look again.{_alike(report, groups)}",
+            "Groups that replace each other must not be dropped together: drop one, then look again.",
         ),
         (
             named("nothing", LOUD),
@@ -85,20 +85,28 @@ def _disagreements(report: ImportanceReport) -> list[Caution]:
         ),
         (named("misused"), "this model does not gain from what others gain from.", VERDICTS["misused"][1]),
     ]
-    return [(f"{names}: {lead}", meaning) for names, lead, meaning in remarks if names] + _opposed(report)
-
-
-def _alike(report: ImportanceReport, groups: list[GroupFinding]) -> str:
-    """Which groups hold columns that rank the rows as columns of a replaceable group do."""
-    replaceable = {group.name for group in groups if group.verdict == "stand-in"}
-    pairs = report.interactions.filter(
-        (pl.col("group").is_in(replaceable) | pl.col("other").is_in(replaceable)) & (pl.col("correlation") >= ALIKE)
+    return (
+        [(f"{names}: {lead}", meaning) for names, lead, meaning in remarks if names] + _alike(report) + _opposed(report)
     )
-    named = [
-        f"“{row['group']}” and “{row['other']}” (rank correlation {number(row['correlation'], decimals=2)})"
+
+
+def _alike(report: ImportanceReport) -> list[Caution]:
+    """Pairs of groups that move the scores and hold columns that rank the rows nearly alike."""
+    moving = report.groups.filter(pl.col("shap_share") >= NOTICED)["group"].to_list()
+    pairs = report.interactions.filter(
+        pl.col("group").is_in(moving) & pl.col("other").is_in(moving) & (pl.col("correlation") >= ALIKE)
+    )
+    meaning = (
+        "A column of one ranks the rows nearly as a column of the other does: SHAP is shared out between them, and shuffling either "
+        "overstates what would be lost with it. Do not drop both at once."
+    )
+    return [
+        (
+            f"“{row['group']}” and “{row['other']}” say much the same (rank correlation {number(row['correlation'], decimals=2)}).",
+            meaning,
+        )
         for row in pairs.sort("correlation", descending=True, maintain_order=True).head(3).iter_rows(named=True)
     ]
-    return f" Columns that rank the rows nearly alike are in {listed(named)}." if named else ""
 
 
 def _opposed(report: ImportanceReport) -> list[Caution]:

@@ -219,6 +219,10 @@ class ImportanceReport:
         path.write_text(writers[path.suffix.lower()](self), encoding="utf-8")
         return path
 
+    def with_provenance(self, more: Mapping[str, Any]) -> ImportanceReport:
+        """The report with more said of where it comes from."""
+        return dataclasses.replace(self, provenance={**self.provenance, **more})
+
     def to_markdown(self) -> str:
         """The page as Markdown, without its charts."""
         return markdown(importance_page(self))

@@ -254,20 +254,20 @@ def _slice_table(frame: pl.DataFrame, report: ImportanceReport) -> Table:
             note = "" if row["low"] != row["low"] else span(row["low"], row["high"], decimals=digits)
             cells.append(Cell(number(row["value"], decimals=digits), note, tone=_tone(row)))
         rows.append(cells)
-    found = (
-        " Found by a shallow tree on the loss of half of the rows; the numbers are of the other half."
-        if name == FOUND
-        else ""
-    )
+    lead = f"By {name}."
+    if name == FOUND:
+        lead = (
+            "Weak slices, found by a shallow tree on the loss of half of the rows; the numbers are of the other half."
+        )
     caption = (
-        f"{_title(name)}.{found} Small print: 95 % intervals. Coloured: clearly worse or better than all other rows, p < 0.05 after "
+        f"{lead} Small print: 95 % intervals. Coloured: clearly worse or better than all other rows, p < 0.05 after "
         "correction for the number of parts. Bias: mean prediction less what was observed."
     )
     return Table(caption, ["part", "rows", *(_NAMES[metric] for metric in metrics)], rows)
 
 
 def _title(name: str) -> str:
-    return "Weak slices" if name == FOUND else name
+    return "weak slices" if name == FOUND else name
 
 
 def _tone(row: dict[str, float]) -> Tone:
