@@ -47,8 +47,8 @@ def importance_page(report: ImportanceReport) -> Page:
     """The report as a page."""
     sections = [
         _metrics_section(report),
-        _groups_section(report),
         Section("What to distrust", [Points(cautions(report))]),
+        _groups_section(report),
         _ablation_section(report),
         *([Section("Families of behaviour features", [_families_table(report)])] if report.families.height else []),
         Section("Columns", [_columns_table(report), *effects_blocks(report), *words_blocks(report)]),
