@@ -252,6 +252,7 @@ def importance_report(
             shap_gap=attributed.shap_gap,
             interaction_rows=len(few),
             effect_rows=len(for_effects),
+            slice_rows=len(sliced),
             n_repeats=n_repeats,
             ablation_folds=n_folds,
             rounds=booster.best_iteration,

@@ -35,7 +35,7 @@ class Basis:
         Rows of permutation and ablation, and of SHAP.
     shap_gap : float
         How far the contributions of a row, the head's included, are from summing to its margin, at most.
-    interaction_rows, effect_rows : int
+    interaction_rows, effect_rows, slice_rows : int
     sampled_row_groups : int, optional
     n_repeats : int
         Permutations of each group.
@@ -58,6 +58,7 @@ class Basis:
     shap_gap: float
     interaction_rows: int
     effect_rows: int
+    slice_rows: int
     n_repeats: int
     ablation_folds: int
     rounds: int

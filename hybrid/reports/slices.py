@@ -211,7 +211,9 @@ def slices_section(report: ImportanceReport) -> Section:
     frame = report.slices
     if frame.is_empty():
         return Section("Where it is better or worse", [Text(["No slices were declared, and no weak one was found."])])
-    blocks: list[Block] = [Text([_worse(frame)])]
+    drawn = report.basis.slice_rows
+    sample = [f"From {count(drawn)} of {count(report.basis.rows)} rows."] if drawn < report.basis.rows else []
+    blocks: list[Block] = [Text([_worse(frame), *sample])]
     blocks += [_slice_table(part, report) for part in frame.partition_by("slice", maintain_order=True)]
     return Section("Where it is better or worse", blocks)
 
