@@ -121,6 +121,18 @@ def test_json_holds_every_frame_and_markdown_the_page(world: SimpleNamespace, tm
     assert "<" not in said
 
 
+def test_provenance_says_which_rows_and_how_long(world: SimpleNamespace) -> None:
+    few, y, shown = world.X[:100], world.y[:100].astype(bool), "fingerprint of rows and labels"
+    found = world.model.report(few, y, ablation_folds=0).provenance
+    assert found["rows"] == "100"
+    assert found["training rows"] == "800"
+    assert set(found["seconds of this report"]) == {"predictions", "words", "all else"}
+    same = world.model.report(few.with_columns(unread=pl.lit(1)), y, ablation_folds=0).provenance
+    assert same[shown] == found[shown]
+    for other, labels in ((few.with_columns(pl.col("price") * 2), y), (few, ~y), (few.reverse(), y)):
+        assert world.model.report(other, labels, ablation_folds=0).provenance[shown] != found[shown]
+
+
 def test_contributions_add_up_to_the_margin(world: SimpleNamespace) -> None:
     assert world.report.basis.shap_gap < 1e-4
 

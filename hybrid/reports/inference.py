@@ -75,6 +75,8 @@ class Statistic:
 
     def estimate(self, groups: np.ndarray | None) -> Estimate:
         """With its standard error; ``groups`` are codes 0 .. n_groups - 1, by default each row is its own."""
+        if np.isnan(self.value):
+            return Estimate(np.nan, np.nan, 1)
         used = self.influence != 0
         sums = self.influence if groups is None else np.bincount(groups, weights=self.influence)
         n_groups = int(used.sum()) if groups is None else len(np.unique(groups[used]))
