@@ -46,7 +46,7 @@ class Estimate:
     @property
     def p_not_zero(self) -> float:
         """Two-sided: how often a number that is truly 0 would come out as far from it."""
-        return min(1.0, 2 * self._tail(abs(self.value)))
+        return float(np.minimum(1.0, 2 * self._tail(abs(self.value))))  # which keeps NaN
 
     def _tail(self, value: float) -> float:
         if not self.error >= 0:
