@@ -74,7 +74,7 @@ class ImportanceReport:
     """Which evidence a model rests on, as Polars frames and as one page.
 
     Intervals hold 95 %, over rows, or over groups of rows where groups were given; NaN where a number is not defined. Those of metrics are
-    bootstrap percentiles, all others closed forms (`hybrid.reports.inference`).
+    bootstrap percentiles (500 resamples, 200 of more than 500,000 rows), all others closed forms (`hybrid.reports.inference`).
 
     Parameters
     ----------
