@@ -18,7 +18,6 @@ WIDTH, TALLEST = 1200, 1100
 SECTIONS = {
     "report-groups": "en-which-evidence-carries-it",
     "report-errors": "en-where-it-errs",
-    "report-calibration": "en-can-the-probabilities-be-taken-at-their-word?",
     "report-slices": "en-where-it-is-better-or-worse",
     "report-columns": "en-columns",
 }

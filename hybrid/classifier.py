@@ -35,10 +35,12 @@ from hybrid.matrix import TEXT_HEAD, FeatureMatrix
 from hybrid.metrics import metric
 from hybrid.reference import Reference
 from hybrid.reports import ImportanceReport, importance_report
+from hybrid.reports.builder import check_options
 from hybrid.reports.mistakes import costs_of
 from hybrid.reports.subject import (
     baseline_probabilities,
     declared_slices,
+    fingerprint,
     probabilities,
     query_codes,
     row_groups,
@@ -373,16 +375,26 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "booster_")
         frame = self.builder_.check(X, "examples")
         codes = encode(as_labels(y, frame.height, "y"), self.classes_, "y")[1]
+        named = list(baseline) if isinstance(baseline, Mapping) else []
+        check_options(max_rows=max_rows, ablation_folds=ablation_folds, baselines=named)
         if groups_of_rows is None and self.behavior is not None and self.behavior.log.user in frame.columns:
             groups_of_rows = self.behavior.log.user
         groups = row_groups(frame, groups_of_rows)
         model = with_events(self, events)
         parts = declared_slices(model, frame, slices)
         shown, queries, costs = shown_texts(model, frame, show_texts), query_codes(frame, query), costs_of(costs)
-        return importance_report(
+        say: Progress = progress or (lambda step, done, total: None)
+        started = time.perf_counter()
+        baselines = baseline_probabilities(self, frame, events, baseline)
+        proba = probabilities(model, frame, partial(say, "predict"))
+        predicted = time.perf_counter()
+        say("words", 0, 1)
+        words = word_table(model, frame, groups, self.random_state)
+        say("words", 1, 1)
+        occluded = time.perf_counter()
+        made = importance_report(
             y=codes,
-            baselines=baseline_probabilities(self, frame, events, baseline),
-            proba=probabilities(model, frame),
+            proba=proba,
             matrix_of=lambda index: model.matrix(frame[index]),
             booster=self.booster_,
             classes=self.classes_.tolist(),
@@ -390,18 +402,30 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             random_state=self.random_state,
             n_jobs=self.n_jobs,
             groups=groups,
+            baselines=baselines,
             slices=parts,
             queries=queries,
             shown=shown,
             costs=costs,
             reference=self.reference_,
             category_names=showable_categories(self),
-            words=word_table(model, frame, groups, self.random_state),
+            words=words,
             max_rows=max_rows,
             ablation_folds=ablation_folds,
             title=title,
             provenance=self.provenance(frame),
             progress=progress,
+        )
+        spent = {
+            "predictions": predicted - started,
+            "words": occluded - predicted,
+            "all else": time.perf_counter() - occluded,
+        }
+        return made.with_provenance(
+            {
+                "fingerprint of rows and labels": fingerprint(frame, codes, self.builder_.required_columns()),
+                "seconds of this report": {step: round(seconds, 1) for step, seconds in spent.items()},
+            }
         )
 
     def adapt(
@@ -569,6 +593,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         """What a report says of where its numbers come from."""
         shown: dict[str, Any] = {
             "rows": f"{frame.height:,}",
+            "training rows": f"{self.reference_.rows:,}",
             "booster": f"{self.booster}, {self.booster_.best_iteration} rounds",
             "devices": {step: device for step, device in self.devices_.items() if device},
         }

@@ -163,6 +163,12 @@ def test_planted_truth_is_found(world: World) -> None:
         assert dropped[idle]["difference_low"] < 0.002
 
 
+def test_a_redundant_copy_is_flagged(world: World) -> None:
+    said = world.report.to_markdown()
+    assert "“user behaviour” and “item behaviour” say much the same (rank correlation 0.98)" in said
+    assert said.count("say much the same") == 1
+
+
 def test_ablation_is_cross_fitting_without_the_group(world: World) -> None:
     folds = assign_folds(world.y, np.unique(world.ids, return_inverse=True)[1], 2, 7)
     assert all(len(np.unique(folds[world.users == user])) == 1 for user in np.unique(world.users))

@@ -93,7 +93,8 @@ def test_errors_of_auc_and_of_differences_are_those_of_a_bootstrap() -> None:
 
 def test_nothing_is_inferred_from_one_group_or_none() -> None:
     assert np.isnan(mean(np.arange(5.0)).estimate(np.zeros(5, dtype=np.int64)).interval()).all()
-    assert np.isnan(roc_auc(np.ones(4), np.arange(4.0)).estimate(None).value)
+    undefined = roc_auc(np.ones(4), np.arange(4.0)).estimate(None)
+    assert np.isnan([undefined.value, undefined.p_not_zero, *undefined.interval(0, 1)]).all()
     unused = mean(np.zeros(10)).estimate(None)
     assert (unused.interval(), unused.p_above_zero) == ((0.0, 0.0), 1.0)
 

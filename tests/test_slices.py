@@ -64,6 +64,18 @@ def test_metrics_of_a_slice_are_scikit_learns() -> None:
         assert (row["difference_p"] < 0.05) == (not row["difference_low"] <= 0 <= row["difference_high"])
 
 
+def test_what_a_part_of_one_class_does_not_define_is_nan() -> None:
+    rows = scored(400, 8)
+    part = parts_of(pl.Series("kind", np.where(rows.y == 1, "right", "wrong")))
+    table = corrected(slice_table(rows, [part]))
+    for name in ("value", "low", "difference", "difference_p", "difference_p_adjusted"):
+        assert table.filter(metric="roc_auc")[name].is_nan().all()
+        assert not table.filter(metric="log_loss")[name].is_nan().any()
+    whole = slice_table(rows, [parts_of(pl.Series("kind", ["all"] * 400))])
+    assert whole["difference"].is_nan().all()
+    assert whole.filter(metric="log_loss")["value"][0] == pytest.approx(skm.log_loss(rows.y, rows.proba), abs=1e-6)
+
+
 def test_differences_of_slices_that_do_not_differ_are_found_at_the_nominal_rate() -> None:
     found = np.zeros(3)
     for seed in range(60):

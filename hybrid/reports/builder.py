@@ -130,9 +130,9 @@ def importance_report(
     """
     y = np.asarray(y)
     _check_rows(y, {"the model's probabilities": proba, "groups": groups, **(baselines or {})})
-    _check_parameters(n_repeats=n_repeats, max_rows=max_rows, ablation_folds=ablation_folds)
-    if taken := {MODEL, BASE_RATE} & set(baselines or {}):
-        raise ParameterError(f"a baseline cannot be named {taken.pop()!r}: the report has a row of that name")
+    check_options(
+        n_repeats=n_repeats, max_rows=max_rows, ablation_folds=ablation_folds, baselines=list(baselines or {})
+    )
     say: Progress = progress or (lambda part, done, total: None)
     units = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     class_rows = tuple(np.bincount(y, minlength=len(classes)).tolist())
@@ -252,6 +252,7 @@ def importance_report(
             shap_gap=attributed.shap_gap,
             interaction_rows=len(few),
             effect_rows=len(for_effects),
+            slice_rows=len(sliced),
             n_repeats=n_repeats,
             ablation_folds=n_folds,
             rounds=booster.best_iteration,
@@ -271,10 +272,13 @@ def _check_rows(y: np.ndarray, others: Mapping[str, Any]) -> None:
             raise LabelError(f"{name}: {len(other)} rows for {len(y)} labels")
 
 
-def _check_parameters(*, n_repeats: int, max_rows: int, ablation_folds: int) -> None:
+def check_options(*, n_repeats: int = 1, max_rows: int, ablation_folds: int, baselines: Sequence[str]) -> None:
+    """Raise ParameterError for an option out of its range, or a baseline named as the report's own rows."""
     if n_repeats < 1:
         raise ParameterError(f"n_repeats must be at least 1, not {n_repeats}")
     if max_rows < 2:
         raise ParameterError(f"max_rows must be at least 2, not {max_rows}")
     if ablation_folds < 0 or ablation_folds == 1:
         raise ParameterError(f"ablation_folds must be 0 (no ablation) or at least 2, not {ablation_folds}")
+    if taken := {MODEL, BASE_RATE} & set(baselines):
+        raise ParameterError(f"a baseline cannot be named {taken.pop()!r}: the report has a row of that name")

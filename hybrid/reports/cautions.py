@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from hybrid.languages import paragraph, quoted, say
+from hybrid.languages import quoted, say
 from hybrid.numerals import count, listed, number, percent
 from hybrid.reports.trust import MOVED_FAR
-from hybrid.reports.verdicts import FEW_UNITS, VERDICTS, GroupFinding, Verdict, group_findings, refits_learned
+from hybrid.reports.verdicts import FEW_UNITS, VERDICTS, Verdict, group_findings, refits_learned
 
 if TYPE_CHECKING:
     from hybrid.reports.report import ImportanceReport
@@ -79,14 +79,9 @@ def _disagreements(report: ImportanceReport) -> list[Caution]:
         (
             named("stand-in"),
             say("shuffling hurts, leaving out does not."),
-            paragraph(
-                [
-                    say(
-                        "The model leans on this evidence, but other groups say the same in other words; shuffling overstates what would "
-                        "be lost. Groups that replace each other must not be dropped together: drop one, then look again."
-                    ),
-                    *_alike(report, groups),
-                ]
+            say(
+                "The model leans on this evidence, but other groups say the same in other words; shuffling overstates what would be lost. "
+                "Groups that replace each other must not be dropped together: drop one, then look again."
             ),
         ),
         (
@@ -110,25 +105,31 @@ def _disagreements(report: ImportanceReport) -> list[Caution]:
         ),
     ]
     found = [(say("{names}: {lead}", names=names, lead=lead), meaning) for names, lead, meaning in remarks if names]
-    return found + _opposed(report)
+    return found + _alike(report) + _opposed(report)
 
 
-def _alike(report: ImportanceReport, groups: list[GroupFinding]) -> list[str]:
-    """A sentence on the groups that hold columns that rank the rows as columns of a replaceable group do."""
-    replaceable = {group.name for group in groups if group.verdict == "stand-in"}
+def _alike(report: ImportanceReport) -> list[Caution]:
+    """Pairs of groups that move the scores and hold columns that rank the rows nearly alike."""
+    moving = report.groups.filter(pl.col("shap_share") >= NOTICED)["group"].to_list()
     pairs = report.interactions.filter(
-        (pl.col("group").is_in(replaceable) | pl.col("other").is_in(replaceable)) & (pl.col("correlation") >= ALIKE)
+        pl.col("group").is_in(moving) & pl.col("other").is_in(moving) & (pl.col("correlation") >= ALIKE)
     )
-    named = [
-        say(
-            "{group} and {other} (rank correlation {value})",
-            group=quoted(row["group"]),
-            other=quoted(row["other"]),
-            value=number(row["correlation"], decimals=2),
+    meaning = say(
+        "A column of one ranks the rows nearly as a column of the other does: SHAP is shared out between them, and shuffling either "
+        "overstates what would be lost with it. Do not drop both at once."
+    )
+    return [
+        (
+            say(
+                "{group} and {other} say much the same (rank correlation {value}).",
+                group=quoted(row["group"]),
+                other=quoted(row["other"]),
+                value=number(row["correlation"], decimals=2),
+            ),
+            meaning,
         )
         for row in pairs.sort("correlation", descending=True, maintain_order=True).head(3).iter_rows(named=True)
     ]
-    return [say("Columns that rank the rows nearly alike are in {pairs}.", pairs=listed(named))] if named else []
 
 
 def _opposed(report: ImportanceReport) -> list[Caution]:

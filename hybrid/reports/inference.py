@@ -46,7 +46,7 @@ class Estimate:
     @property
     def p_not_zero(self) -> float:
         """Two-sided: how often a number that is truly 0 would come out as far from it."""
-        return min(1.0, 2 * self._tail(abs(self.value)))
+        return float(np.minimum(1.0, 2 * self._tail(abs(self.value))))  # which keeps NaN
 
     def _tail(self, value: float) -> float:
         if not self.error >= 0:
@@ -75,6 +75,8 @@ class Statistic:
 
     def estimate(self, groups: np.ndarray | None) -> Estimate:
         """With its standard error; ``groups`` are codes 0 .. n_groups - 1, by default each row is its own."""
+        if np.isnan(self.value):
+            return Estimate(np.nan, np.nan, 1)
         used = self.influence != 0
         sums = self.influence if groups is None else np.bincount(groups, weights=self.influence)
         n_groups = int(used.sum()) if groups is None else len(np.unique(groups[used]))

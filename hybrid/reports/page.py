@@ -62,8 +62,8 @@ def importance_page(report: ImportanceReport) -> Page:
     families = [Section(say("Families of behaviour features"), [_families_table(report)])]
     sections = [
         _metrics_section(report),
-        _groups_section(report),
         Section(say("What to distrust"), [Points(cautions(report))]),
+        _groups_section(report),
         _ablation_section(report),
         *(families if report.families.height else []),
         Section(say("Columns"), [_columns_table(report), *effects_blocks(report), *words_blocks(report)]),

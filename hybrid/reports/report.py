@@ -37,7 +37,7 @@ class Basis:
         Rows of permutation and ablation, and of SHAP.
     shap_gap : float
         How far the contributions of a row, the head's included, are from summing to its margin, at most.
-    interaction_rows, effect_rows : int
+    interaction_rows, effect_rows, slice_rows : int
     sampled_row_groups : int, optional
     n_repeats : int
         Permutations of each group.
@@ -60,6 +60,7 @@ class Basis:
     shap_gap: float
     interaction_rows: int
     effect_rows: int
+    slice_rows: int
     n_repeats: int
     ablation_folds: int
     rounds: int
@@ -73,7 +74,7 @@ class ImportanceReport:
     """Which evidence a model rests on, as Polars frames and as one page.
 
     Intervals hold 95 %, over rows, or over groups of rows where groups were given; NaN where a number is not defined. Those of metrics are
-    bootstrap percentiles, all others closed forms (`hybrid.reports.inference`).
+    bootstrap percentiles (500 resamples, 200 of more than 500,000 rows), all others closed forms (`hybrid.reports.inference`).
 
     Parameters
     ----------
@@ -223,6 +224,10 @@ class ImportanceReport:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(written, encoding="utf-8")
         return path
+
+    def with_provenance(self, more: Mapping[str, Any]) -> ImportanceReport:
+        """The report with more said of where it comes from."""
+        return dataclasses.replace(self, provenance={**self.provenance, **more})
 
     def to_markdown(self, *, lang: str = "en") -> str:
         """The page as Markdown, without its charts; both languages one below the other for "both"."""

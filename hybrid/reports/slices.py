@@ -212,6 +212,8 @@ def slices_section(report: ImportanceReport) -> Section:
     frame, title = report.slices, say("Where it is better or worse")
     if frame.is_empty():
         return Section(title, [Text([say("No slices were declared, and no weak one was found.")])])
+    drawn = report.basis.slice_rows
+    sample = [say("From {n} of {all} rows.", n=count(drawn), all=count(report.basis.rows))]
     how = say(
         "Small print: 95 % intervals. Coloured: clearly worse or better than all other rows, p < 0.05 after correction for the number "
         "of parts. Bias: mean prediction less what was observed."
@@ -219,7 +221,9 @@ def slices_section(report: ImportanceReport) -> Section:
     panels: list[tuple[str, Sequence[Block]]] = [
         (_title(part["slice"][0]), [_slice_table(part)]) for part in frame.partition_by("slice", maintain_order=True)
     ]
-    return Section(title, [Text([_worse(frame), how]), Tabs(panels)])
+    return Section(
+        title, [Text([_worse(frame), paragraph([*(sample if drawn < report.basis.rows else []), how])]), Tabs(panels)]
+    )
 
 
 def _worse(frame: pl.DataFrame) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ import polars as pl
 from features.frames import Frame, closest
 from hybrid.errors import LabelError, ParameterError
 from hybrid.reports.history import history_slices
+from hybrid.reports.importance import OnStep
 from hybrid.reports.slices import parts_of
 
 if TYPE_CHECKING:
@@ -61,13 +64,23 @@ def with_events(model: HybridClassifier, events: Frame | None) -> HybridClassifi
     return over
 
 
-def probabilities(model: HybridClassifier, frame: pl.DataFrame) -> np.ndarray:
+def probabilities(model: HybridClassifier, frame: pl.DataFrame, on_block: OnStep | None = None) -> np.ndarray:
     """The model's probabilities of all rows, a block of them at a time."""
-    blocks = [
-        model.booster_.predict_proba(model.matrix(frame[start : start + BLOCK_ROWS]))
-        for start in range(0, frame.height, BLOCK_ROWS)
-    ]
+    blocks = []
+    for start in range(0, frame.height, BLOCK_ROWS):
+        block = frame[start : start + BLOCK_ROWS]
+        blocks.append(model.booster_.predict_proba(model.matrix(block)))
+        if on_block:
+            on_block(start + block.height, frame.height)
     return np.concatenate(blocks)
+
+
+def fingerprint(frame: pl.DataFrame, codes: np.ndarray, columns: Sequence[str]) -> str:
+    """The beginning of a SHA-256 of the values that a model reads and of the labels, row by row; of one Polars version."""
+    digest = hashlib.sha256(json.dumps(list(columns)).encode())
+    digest.update(frame.select(columns).hash_rows().to_numpy().tobytes())
+    digest.update(np.ascontiguousarray(codes).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def baseline_probabilities(

@@ -154,12 +154,14 @@ def stability_table(shares: Sequence[dict[str, float]]) -> pl.DataFrame:
 
 def trust_section(report: ImportanceReport) -> Section:
     """Leaks, drift and stability."""
-    blocks: list[Block] = [Text(_remarks(report)), _strength_block(report)]
+    blocks: list[Block] = [Text(_remarks(report))]
+    if report.strength.height:
+        blocks.append(_strength_block(report))
     if report.drift.height:
         blocks.append(_drift_block(report))
     if report.domains.height:
         blocks.append(_domains_block(report))
-    if report.stability.height:
+    if report.stability.height and report.groups.height > 1:
         blocks.append(_stability_block(report))
     return Section(say("Can these numbers be trusted?"), blocks)
 

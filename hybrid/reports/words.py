@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -20,16 +21,15 @@ if TYPE_CHECKING:
     from hybrid.classifier import HybridClassifier
     from hybrid.reports.report import ImportanceReport
 
-TEXTS = 300
+TEXTS = 200
 """Texts of each role that words are left out of."""
-MOST_WORDS = 8
+MOST_WORDS = 6
 """Words of one text that are left out, one at a time."""
 FEWEST = 10
 """A word is shown where so many rows hold it, and so many groups of rows."""
-_SHOWN = 10
-# A word ends where letters and digits do, and at any Chinese character, which is a word of its own.
-_LETTER = r"[^\W_\u3400-\u9fff]"
-_IDEOGRAPH = re.compile(r"[\u3400-\u9fff]")
+_SHOWN, _FEWEST_TRIED = 10, 3
+# As `hybrid.texts.WORD`, which is of a dialect that Python's own module does not read: a Chinese character is a word of its own.
+_WORD = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+")
 
 WORDS = {
     "role": pl.String,
@@ -46,7 +46,7 @@ def word_table(
 ) -> pl.DataFrame:
     """Leave words out of texts, one at a time, and see what the scores lose.
 
-    For each text role, 300 rows with distinct texts are drawn, and in each text at most 8 words that may be shown; so at most 2,400 texts a
+    For each text role, 200 rows with distinct texts are drawn, and in each text at most 6 words that may be shown; so at most 1,200 texts a
     role are encoded anew. A row's other texts, attributes and behaviour stay as they are.
 
     A word may be shown where at least 10 rows of the report hold it, and rows of at least 10 groups where rows have groups: what fewer
@@ -73,12 +73,13 @@ def word_table(
 
 def words_blocks(report: ImportanceReport) -> list[Block]:
     """The words of the greatest effects, up and down, for each role."""
-    if report.words.is_empty():
+    if report.words.filter(pl.col("texts") >= _FEWEST_TRIED).is_empty():
         return []
     of_class = len(report.classes) > 2
     rows: list[list[str | Cell]] = []
     places = decimals_to_scale(float(np.abs(report.words["effect"].to_numpy()).max()))
-    for part in report.words.partition_by("role", maintain_order=True):
+    tried = report.words.filter(pl.col("texts") >= _FEWEST_TRIED)
+    for part in tried.partition_by("role", maintain_order=True):
         part = part.sort("effect", descending=True, maintain_order=True)
         up, down = part.filter(pl.col("effect") > 0).head(_SHOWN), part.filter(pl.col("effect") < 0).tail(_SHOWN)
         for row in pl.concat([up, down]).iter_rows(named=True):
@@ -91,8 +92,10 @@ def words_blocks(report: ImportanceReport) -> list[Block]:
             rows.append([*cells, row["class"]] if of_class else cells)
     caption = say(
         "Words that push scores up, and down, most: what the margin loses on average when the word is left out of a text, all else as it "
-        "is. From {texts} texts of each role at most; only words that {rows} rows or more hold are shown, and no text.",
+        "is. From {texts} texts of each role at most. Shown are words that {tried} of these texts and {rows} rows or more hold, and no "
+        "texts.",
         texts=TEXTS,
+        tried=_FEWEST_TRIED,
         rows=FEWEST,
     )
     header = [say("word"), say("role"), say("effect"), say("texts tried")]
@@ -146,11 +149,21 @@ def _occluded(text: pl.Series, rows: np.ndarray, shown: set[str], rng: np.random
     for row, whole, all_words in zip(rows.tolist(), text.to_list(), held, strict=True):
         known = [word for word in all_words if word in shown]
         for word in [known[i] for i in rng.permutation(len(known))[:MOST_WORDS]]:
-            alone = re.escape(word) if _IDEOGRAPH.match(word) else f"(?<!{_LETTER}){re.escape(word)}(?!{_LETTER})"
-            left = re.sub(alone, " ", whole, flags=re.IGNORECASE)
-            if left != whole:  # a full-width form is not found
+            left = _without(whole, word)
+            if left != whole:
                 made.append((row, word, left if left.strip() else None))
     return pl.DataFrame(made, schema={"row": pl.Int64, "word": pl.String, "text": pl.String}, orient="row")
+
+
+def _without(text: str, word: str) -> str:
+    def kept(found: re.Match[str]) -> str:
+        return " " if _plain(found[0]) == word else found[0]
+
+    return _WORD.sub(kept, text)
+
+
+def _plain(word: str) -> str:
+    return unicodedata.normalize("NFKC", word).lower()
 
 
 def _margins(model: HybridClassifier, frame: pl.DataFrame, replaced: Mapping[str, pl.Series]) -> np.ndarray:
