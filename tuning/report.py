@@ -42,7 +42,7 @@ from tuning.findings import (
 )
 from tuning.objective import TrialResult, trial_settings
 from tuning.search import BUILD_SECONDS
-from tuning.trial_charts import history, slices
+from tuning.trial_charts import costs, history, parallel, pruning, slices, workers
 
 if TYPE_CHECKING:
     from tuning.study import Study
@@ -57,16 +57,43 @@ def study_page(study: Study, title: str | None, lang: str) -> str:
 
 def _page(study: Study, title: str | None) -> Page:
     sections = [
-        Section(say("How the search went"), [history(study)]),
+        Section(say("How the search went"), [history(study), *pruning(study)]),
+        *_holdout_section(study),
         Section(say("What to try next"), [Points(advice(study))]),
         _importance_section(study),
         *_switch_sections(study),
         _best_section(study),
-        Section(say("Where the time went"), [_cost_table(study)]),
+        *(Section(title, blocks) for title, blocks in [(say("What a better value costs"), costs(study))] if blocks),
+        Section(say("Where the time went"), [_cost_table(study), *workers(study)]),
         Section(say("Where these numbers come from"), [Facts(_provenance(study))]),
     ]
     shown = say("What the search found") if title is None else title
     return Page(say("Tuning study"), shown, answer(study), _key_figures(study), sections)
+
+
+def _holdout_section(study: Study) -> list[Section]:
+    """The best model on rows that no trial saw; scored here, once for a best trial."""
+    if study.task.holdout is None:
+        return []
+    found = study.holdout_score()
+    places = decimals_for([found.high - found.low])
+    text = [
+        say(
+            "On {rows} rows that no trial saw, the best model has a {metric} of {value}; the folds said {folds}.",
+            rows=count(found.rows),
+            metric=metric_words(study),
+            value=interval(found.value, found.low, found.high, decimals=places),
+            folds=number(study.best_value),
+        )
+    ]
+    if found.looks > 1:
+        text.append(
+            say(
+                "It is look number {n} at these rows: each makes the number a little more flattering.",
+                n=count(found.looks),
+            )
+        )
+    return [Section(say("On rows that no trial saw"), [Text(text)])]
 
 
 def model_table(study: Study) -> str:
@@ -144,7 +171,8 @@ def _importance_section(study: Study) -> Section:
         "where it is good, so a share says what this search found, not what the parameter could do elsewhere."
     )
     chart = bar_chart(bars, title=say("Share of importance"))
-    return Section(title, [Figure([chart], caption), *slices(study, list(shares))])
+    strongest = list(shares)
+    return Section(title, [Figure([chart], caption), *slices(study, strongest), *parallel(study, strongest)])
 
 
 def _switch_sections(study: Study) -> list[Section]:
