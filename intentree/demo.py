@@ -67,7 +67,7 @@ def demo(
         progress("read purchases", 0, 1)
         task = purchase_task(households=None if all_households else households, random_state=seed)
         progress("read purchases", 1, 1)
-        hybrid = _tuned(task, _model(task, seed, device), output, trials, progress)
+        hybrid = _tuned(task, purchase_model(task, seed, device), output, trials, progress)
         hybrid.save(output / "artifact")
         probas = _probabilities(task, hybrid, output, progress)
     table = _table(task.test, probas)
@@ -90,7 +90,7 @@ def demo(
     print_lines(f"open {output / 'report.html'} and {output / 'study.html'}")
 
 
-def _model(task: PurchaseTask, seed: int, device: str) -> HybridClassifier:
+def purchase_model(task: PurchaseTask, seed: int, device: str) -> HybridClassifier:
     from features import BehaviorFeatures, Decay, EventLog, Rhythm
     from hybrid import HybridClassifier
 
