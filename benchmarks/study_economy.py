@@ -6,8 +6,8 @@ FOLDER holds search_candidates.parquet and clinc150.parquet. all-MiniLM-L6-v2 mu
 
 demo    The demo's task on some of its households, rows before October. The loop: `XGBClassifier` and `cross_val_score` on the joined
         matrix, which lies ready and costs it nothing, with the same folds, sampler and ranges; it also searches the number of rounds,
-        which early stopping finds for the study. The time to the loop's final best loss; and the same against a loop that encodes and joins in
-        each trial, whose joining is timed once and added.
+        which early stopping finds for the study. The time to the loop's final best loss; and the same against a loop that encodes and
+        joins in each trial, whose joining is timed once and added.
 search, clinc    The best log loss at equal wall-clock, on text alone: the loop reads match features and coordinates (clinc: coordinates),
         which lie ready, the study builds its own and trains its heads within the time. Each seed draws its own rows.
 """
