@@ -11,8 +11,8 @@ STAMPS := .venv/stamps
 demo: $(STAMPS)/demo  ## The main job on real data, from events to report, into demo/
 	$(BIN)/intentree demo --output demo
 
-test: $(STAMPS)/test  ## Every test
-	$(BIN)/python -m pytest
+test: $(STAMPS)/test  ## Every test, a process for each core
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 check: $(STAMPS)/check  ## Style and types
 	$(BIN)/ruff check .

@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub when it is imported, so not in a fixture
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Tests run side by side: threads that spin while they wait for others' cores make LightGBM a hundred times slower.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -94,9 +94,11 @@ def parallel(study: Study, strongest: Sequence[str]) -> list[Figure]:
     n_best = max(1, round(len(trials) / 10))
     axes = [_axis(study, name, trials) for name in names]
     losses = np.array([loss(study, trial.value) for trial in trials])
-    places = (losses - losses[0]) / ((np.median(losses) - losses[0]) * 3 or 1.0)
-    ends = number(_value(trials[0])), number(float(np.median([_value(trial) for trial in trials])))
-    axes.append(Axis(metric_words(study), np.clip(places, 0, 1).tolist(), *ends))
+    reach = 3 * float(np.median(losses) - losses[0]) or 1.0
+    places = np.clip((losses - losses[0]) / reach, 0, 1).tolist()
+    axes.append(
+        Axis(metric_words(study), places, *(number(loss(study, float(end))) for end in (losses[0], losses[0] + reach)))
+    )
     caption = say(
         "A line a finished trial, {n} of them, through the parameters that mattered; the best {best} are strong. Lines that run together "
         "show where good trials lie, lines that cross at will show a parameter that does not matter. Last the {metric}, best at the left.",
