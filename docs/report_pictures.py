@@ -30,6 +30,8 @@ def take(report: Path) -> None:
         tab = browser.new_page(viewport={"width": WIDTH, "height": TALLEST}, reduced_motion="reduce")
         tab.goto(report.resolve().as_uri())
         picture(tab, "report", {"x": 0, "y": 0, "width": WIDTH, "height": TALLEST})
+        tab.get_by_role("tab", name="department").click()
+        tab.evaluate("scrollTo(0, 0)")
         for name, section in SECTIONS.items():
             box = tab.locator(f'[id="{section}"]').bounding_box()
             assert box is not None

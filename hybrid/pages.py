@@ -229,7 +229,7 @@ class Tabs:
     """Several views of one thing under a row of tabs; one below the other, each under its name, on paper and where no script runs."""
 
     kind: ClassVar[str] = "tabs"
-    panels: Sequence[tuple[str, Sequence[Block]]]
+    panels: Sequence[Panel]
 
 
 @dataclass(frozen=True)
@@ -241,6 +241,8 @@ class KeyFigure:
     note: str = ""
 
 
+Panel = tuple[str, "Sequence[Block]"]
+"""The name of a tab, and what stands under it."""
 Block = Table | Matrix | Figure | Text | Points | Facts | Code | Details | Tabs
 
 

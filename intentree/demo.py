@@ -82,6 +82,8 @@ def demo(
             task.test,
             task.test["bought"],
             baseline={name: probas[name] for name in ROWS if name not in ("hybrid", "base rate")},
+            slices=["department"],
+            show_texts=["product_type"],
             max_rows=15_000,
             title="Will this household buy this product type within 7 days?",
             progress=progress,

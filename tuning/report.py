@@ -12,13 +12,13 @@ from hybrid.charts import Bar, bar_chart
 from hybrid.languages import gloss, say
 from hybrid.numerals import count, decimals_for, decimals_to_scale, interval, number, percent, span
 from hybrid.pages import (
-    Block,
     Cell,
     Code,
     Facts,
     Figure,
     KeyFigure,
     Page,
+    Panel,
     Points,
     Section,
     Table,
@@ -252,7 +252,7 @@ def _best_section(study: Study) -> Section:
         "study.best_model() refits on all examples with the mean of the best rounds, {rounds}.",
         rounds=count(study.best_rounds),
     )
-    views: list[tuple[str, Sequence[Block]]] = [
+    views: list[Panel] = [
         (say("Side by side"), [table]),
         (say("The best as TOML"), [Code(model_table(study), text)]),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,18 +16,22 @@ from hybrid.errors import LabelError, ParameterError
 from hybrid.holdout import assign_folds
 from hybrid.matrix import FeatureMatrix
 from hybrid.reference import Reference
-from hybrid.reports import effects, interactions, trust
+from hybrid.reports.effects import ROWS as EFFECT_ROWS
 from hybrid.reports.effects import distribution_table, effect_table, value_effect_table
 from hybrid.reports.importance import NOTHING_DROPPED, ablation_probas, sample_rows, shap_rows
+from hybrid.reports.interactions import ROWS as INTERACTION_ROWS
+from hybrid.reports.interactions import interaction_table
 from hybrid.reports.misses import example_table, shared_table, worst_rows
 from hybrid.reports.mistakes import calibration_error, confusion_table, costs_of, gains_table, threshold_table
 from hybrid.reports.ranking import SCHEMA as RANKING
 from hybrid.reports.ranking import grades, ranking_table
 from hybrid.reports.report import Basis, ImportanceReport
-from hybrid.reports.slices import ROWS, ScoredRows, corrected, slice_table, weak_slices
+from hybrid.reports.slices import ROWS as SLICE_ROWS
+from hybrid.reports.slices import ScoredRows, corrected, slice_table, weak_slices
 from hybrid.reports.tables import (
     BASE_RATE,
     MODEL,
+    Attributions,
     attribution_tables,
     base_rate,
     comparison,
@@ -36,6 +40,7 @@ from hybrid.reports.tables import (
     why_no_ablation,
 )
 from hybrid.reports.trust import DOMAINS, DRIFT, STABILITY, domain_table, drift_table, stability_table, strength_table
+from hybrid.reports.trust import ROWS as STRENGTH_ROWS
 from hybrid.reports.words import WORDS
 
 STABILITY_ROWS = 500
@@ -135,133 +140,197 @@ def importance_report(
     )
     say: Progress = progress or (lambda part, done, total: None)
     units = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    class_rows = tuple(np.bincount(y, minlength=len(classes)).tolist())
+    costs, scored = costs_of(costs), ScoredRows(y, proba, units)
+    models = {MODEL: proba, BASE_RATE: base_rate(y, len(classes)), **(baselines or {})}
 
     say("metrics", 0, 1)
-    models = {MODEL: proba, BASE_RATE: base_rate(y, len(classes)), **(baselines or {})}
-    metrics = comparison("model", y, models, units, random_state)
-    calibration = calibration_table(y, proba, list(classes))
+    of_scores = _of_scores(scored, models, classes, queries, costs, random_state)
+    of_examples = _of_examples(scored, classes, slices, shown)
+    sliced = sample_rows(len(y), units, SLICE_ROWS, random_state)
+    by_slice = slice_table(scored.rows(sliced), [part[sliced] for part in slices])
     say("metrics", 1, 1)
 
-    scored = ScoredRows(y, proba, units)
-    costs = costs_of(costs)
-    error, by_chance = calibration_error(scored, random_state)
-    worst = worst_rows(scored)
-    worth = None if queries is None else grades(classes)
-    ranking = pl.DataFrame(schema=RANKING)
-    if queries is not None and worth is not None:
-        ranking = ranking_table(models, y, worth, queries, units)
-    sliced = sample_rows(len(y), units, ROWS, random_state)
-    by_slice = slice_table(scored.rows(sliced), [part[sliced] for part in slices])
-
     index = sample_rows(len(y), units, max_rows, random_state)
-    some = matrix_of(index)
-    y, units_some = y[index], None if units is None else units[index]
-    shap_index = sample_rows(len(index), None, shap_rows(len(classes)), random_state)
-    attributed = attribution_tables(booster, some.rows(shap_index), classes, partial(say, "SHAP"))
-    weak = weak_slices(scored.rows(index), some, [part[index] for part in slices], random_state)
-    few = some.rows(sample_rows(len(index), None, interactions.ROWS, random_state))
-    together = interactions.interaction_table(booster, few, random_state, partial(say, "interactions"))
-    for_effects = some.rows(sample_rows(len(index), None, effects.ROWS, random_state))
-    by_x = effect_table(booster, for_effects, attributed.columns["column"].to_list(), classes, partial(say, "effects"))
-    strengths = sample_rows(len(index), None, trust.ROWS, random_state)
-    strength = strength_table(some.rows(strengths), y[strengths])
-    drift, domains = pl.DataFrame(schema=DRIFT), pl.DataFrame(schema=DOMAINS)
-    if reference is not None:
-        say("drift", 0, 1)
-        drift = drift_table(some, reference)
-        domains = domain_table(booster, some, reference, random_state, n_jobs)
-        say("drift", 1, 1)
-    permutation = permutation_table(
-        booster,
-        some,
-        y,
-        units_some,
-        n_repeats=n_repeats,
-        random_state=random_state,
-        on_step=partial(say, "permutation"),
-    )
-    n_units = len(index) if units_some is None else len(np.unique(units_some))
-    no_ablation = why_no_ablation(y, ablation_folds, n_units)
-    n_folds = 0 if no_ablation else min(ablation_folds, n_units)
-    ablation, stability = no_comparison("dropped"), pl.DataFrame(schema=STABILITY)
-    if n_folds:
-        folds = assign_folds(y, units_some, n_folds, random_state)
-        rounds = replace(parameters, n_estimators=max(1, booster.best_iteration))
-        fold_shares = [dict(attributed.groups.select("group", "shap_share").iter_rows())]
-
-        def note_shares(refit: Booster, unseen: FeatureMatrix) -> None:
-            few = unseen.rows(sample_rows(len(unseen), None, STABILITY_ROWS, random_state))
-            fold_shares.append(
-                dict(attribution_tables(refit, few, classes, None).groups["group", "shap_share"].iter_rows())
-            )
-
-        refits = ablation_probas(
-            booster,
-            some,
-            y,
-            folds,
-            parameters=rounds,
-            random_state=random_state,
-            n_jobs=n_jobs,
-            on_whole=note_shares,
-            on_step=partial(say, "ablation"),
-        )
-        in_order = {name: refits[name] for name in (NOTHING_DROPPED, *attributed.groups["group"]) if name in refits}
-        ablation = comparison("dropped", y, in_order, units_some, random_state)
-        stability = stability_table(fold_shares)
-
+    drawn = _Drawn(booster, matrix_of(index), scored.rows(index), tuple(classes), random_state, n_jobs, say)
+    attributed = attribution_tables(booster, drawn.few(shap_rows(len(classes))), classes, partial(say, "SHAP"))
+    weak = weak_slices(drawn.scored, drawn.matrix, [part[index] for part in slices], random_state)
+    of_model = _of_model(drawn, attributed, n_repeats, category_names or {})
+    of_training = _of_training(drawn, reference)
+    no_ablation = why_no_ablation(drawn.scored.y, ablation_folds, drawn.n_units)
+    n_folds = 0 if no_ablation else min(ablation_folds, drawn.n_units)
+    of_refits = _of_refits(drawn, attributed.groups, n_folds, parameters)
     return ImportanceReport(
         title=title,
         classes=tuple(classes),
-        groups=attributed.groups.join(permutation, on="group", how="left", maintain_order="left"),
-        by_class=attributed.by_class,
-        interactions=together,
-        columns=attributed.columns,
-        coordinates=attributed.coordinates,
-        families=attributed.families,
-        ablation=ablation,
-        metrics=metrics,
-        distributions=distribution_table(some),
-        effects=by_x,
-        value_effects=value_effect_table(booster, for_effects, category_names or {}, classes),
-        words=pl.DataFrame(schema=WORDS) if words is None else words,
+        **of_scores,
+        **of_examples,
         slices=corrected(pl.concat([by_slice, weak])),
-        calibration=calibration,
-        expected_calibration_error=error.value,
-        expected_calibration_error_low=error.low,
-        expected_calibration_error_high=error.high,
-        calibration_error_by_chance=by_chance,
-        thresholds=threshold_table(scored, costs),
-        confusion=confusion_table(scored, classes),
-        gains=gains_table(scored),
-        ranking=ranking,
-        examples=example_table(scored, worst, classes, shown, slices),
-        misses=shared_table(worst, slices),
-        strength=strength,
-        drift=drift,
-        domains=domains,
-        stability=stability,
+        **of_model,
+        words=pl.DataFrame(schema=WORDS) if words is None else words,
+        **of_training,
+        **of_refits,
         basis=Basis(
-            rows=len(proba),
-            class_rows=class_rows,
+            rows=len(y),
+            class_rows=tuple(np.bincount(y, minlength=len(classes)).tolist()),
             row_groups=None if units is None else int(units.max()) + 1,
-            sampled_rows=len(index),
-            sampled_row_groups=None if units is None else n_units,
-            shap_rows=len(shap_index),
-            shap_gap=attributed.shap_gap,
-            interaction_rows=len(few),
-            effect_rows=len(for_effects),
             slice_rows=len(sliced),
+            sampled_rows=len(index),
+            sampled_row_groups=None if units is None else drawn.n_units,
+            shap_rows=min(len(index), shap_rows(len(classes))),
+            shap_gap=attributed.shap_gap,
+            interaction_rows=min(len(index), INTERACTION_ROWS),
+            effect_rows=min(len(index), EFFECT_ROWS),
+            reference_rows=0 if reference is None else len(reference.values),
             n_repeats=n_repeats,
             ablation_folds=n_folds,
             rounds=booster.best_iteration,
             no_ablation=no_ablation,
             costs=costs,
-            reference_rows=0 if reference is None else len(reference.values),
         ),
         provenance=dict(provenance),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """The rows that everything but metrics rests on, and what explains them."""
+
+    booster: Booster
+    matrix: FeatureMatrix
+    scored: ScoredRows
+    classes: tuple[Any, ...]
+    random_state: int
+    n_jobs: int | None
+    say: Progress
+
+    @property
+    def n_units(self) -> int:
+        """What can be drawn or folded apart."""
+        groups = self.scored.groups
+        return len(self.matrix) if groups is None else len(np.unique(groups))
+
+    def few(self, n_rows: int) -> FeatureMatrix:
+        """At most so many of the rows."""
+        return self.matrix.rows(self.places(n_rows))
+
+    def places(self, n_rows: int) -> np.ndarray:
+        """Positions of at most so many of the rows."""
+        return sample_rows(len(self.matrix), None, n_rows, self.random_state)
+
+
+def _of_scores(
+    scored: ScoredRows,
+    models: Mapping[str, np.ndarray],
+    classes: Sequence[Any],
+    queries: np.ndarray | None,
+    costs: Mapping[str, float],
+    random_state: int,
+) -> dict[str, Any]:
+    """How good the scores of all rows are."""
+    error, by_chance = calibration_error(scored, random_state)
+    worth = None if queries is None else grades(classes)
+    ranking = pl.DataFrame(schema=RANKING)
+    if queries is not None and worth is not None:
+        ranking = ranking_table(models, scored.y, worth, queries, scored.groups)
+    return {
+        "metrics": comparison("model", scored.y, models, scored.groups, random_state),
+        "ranking": ranking,
+        "thresholds": threshold_table(scored, costs),
+        "confusion": confusion_table(scored, classes),
+        "gains": gains_table(scored),
+        "calibration": calibration_table(scored.y, scored.proba, list(classes)),
+        "expected_calibration_error": error.value,
+        "expected_calibration_error_low": error.low,
+        "expected_calibration_error_high": error.high,
+        "calibration_error_by_chance": by_chance,
+    }
+
+
+def _of_examples(
+    scored: ScoredRows, classes: Sequence[Any], slices: Sequence[pl.Series], shown: Sequence[pl.Series]
+) -> dict[str, Any]:
+    """The worst misses of all rows."""
+    worst = worst_rows(scored)
+    return {
+        "examples": example_table(scored, worst, classes, shown, slices),
+        "misses": shared_table(worst, slices),
+    }
+
+
+def _of_model(
+    drawn: _Drawn, attributed: Attributions, n_repeats: int, category_names: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """What the model's scores rest on."""
+    booster, classes, seed = drawn.booster, drawn.classes, drawn.random_state
+    interactions = interaction_table(booster, drawn.few(INTERACTION_ROWS), seed, partial(drawn.say, "interactions"))
+    moved, ranked = drawn.few(EFFECT_ROWS), attributed.columns["column"].to_list()
+    effects = effect_table(booster, moved, ranked, classes, partial(drawn.say, "effects"))
+    permutation = permutation_table(
+        booster,
+        drawn.matrix,
+        drawn.scored.y,
+        drawn.scored.groups,
+        n_repeats=n_repeats,
+        random_state=seed,
+        on_step=partial(drawn.say, "permutation"),
+    )
+    return {
+        "groups": attributed.groups.join(permutation, on="group", how="left", maintain_order="left"),
+        "by_class": attributed.by_class,
+        "interactions": interactions,
+        "columns": attributed.columns,
+        "coordinates": attributed.coordinates,
+        "families": attributed.families,
+        "distributions": distribution_table(drawn.matrix),
+        "effects": effects,
+        "value_effects": value_effect_table(booster, moved, category_names, classes),
+    }
+
+
+def _of_training(drawn: _Drawn, reference: Reference | None) -> dict[str, Any]:
+    """What is odd about the columns, alone and beside the training rows."""
+    places = drawn.places(STRENGTH_ROWS)
+    drift, domains = pl.DataFrame(schema=DRIFT), pl.DataFrame(schema=DOMAINS)
+    if reference is not None:
+        drawn.say("drift", 0, 1)
+        drift = drift_table(drawn.matrix, reference)
+        domains = domain_table(drawn.booster, drawn.matrix, reference, drawn.random_state, drawn.n_jobs)
+        drawn.say("drift", 1, 1)
+    strength = strength_table(drawn.matrix.rows(places), drawn.scored.y[places])
+    return {"strength": strength, "drift": drift, "domains": domains}
+
+
+def _of_refits(drawn: _Drawn, groups: pl.DataFrame, n_folds: int, parameters: TreeParameters) -> dict[str, Any]:
+    """What models do that were trained anew: without each group, and with all."""
+    if n_folds == 0:
+        return {"ablation": no_comparison("dropped"), "stability": pl.DataFrame(schema=STABILITY)}
+    y, units = drawn.scored.y, drawn.scored.groups
+    shares = [_shares(groups)]
+
+    def note_shares(refit: Booster, unseen: FeatureMatrix) -> None:
+        few = unseen.rows(sample_rows(len(unseen), None, STABILITY_ROWS, drawn.random_state))
+        shares.append(_shares(attribution_tables(refit, few, drawn.classes, None).groups))
+
+    refits = ablation_probas(
+        drawn.booster,
+        drawn.matrix,
+        y,
+        assign_folds(y, units, n_folds, drawn.random_state),
+        parameters=replace(parameters, n_estimators=max(1, drawn.booster.best_iteration)),
+        random_state=drawn.random_state,
+        n_jobs=drawn.n_jobs,
+        on_whole=note_shares,
+        on_step=partial(drawn.say, "ablation"),
+    )
+    in_order = {name: refits[name] for name in (NOTHING_DROPPED, *groups["group"]) if name in refits}
+    return {
+        "ablation": comparison("dropped", y, in_order, units, drawn.random_state),
+        "stability": stability_table(shares),
+    }
+
+
+def _shares(groups: pl.DataFrame) -> dict[str, float]:
+    return dict(groups.select("group", "shap_share").iter_rows())
 
 
 def _check_rows(y: np.ndarray, others: Mapping[str, Any]) -> None:

@@ -78,15 +78,20 @@ class Statistic:
         if np.isnan(self.value):
             return Estimate(np.nan, np.nan, 1)
         used = self.influence != 0
-        sums = self.influence if groups is None else np.bincount(groups, weights=self.influence)
-        n_groups = int(used.sum()) if groups is None else len(np.unique(groups[used]))
-        whole = len(self.influence) if groups is None else len(np.unique(groups))
         if not used.any():  # all rows alike: no error, as far as these rows can tell
+            whole = _count(groups, np.ones(len(used), dtype=bool))
             return Estimate(self.value, 0.0 if whole > 1 else np.nan, max(whole - 1, 1))
+        n_groups = _count(groups, used)
         if n_groups < 2:
             return Estimate(self.value, np.nan, 1)
+        sums = self.influence if groups is None else np.bincount(groups, weights=self.influence)
         error = float(np.sqrt((sums**2).sum() * n_groups / (n_groups - 1)))
         return Estimate(self.value, error, n_groups - 1)
+
+
+def _count(groups: np.ndarray | None, used: np.ndarray) -> int:
+    """How many groups the used rows belong to."""
+    return int(used.sum() if groups is None else np.count_nonzero(np.bincount(groups[used])))
 
 
 def mean(values: np.ndarray, inside: np.ndarray | None = None) -> Statistic:

@@ -91,6 +91,7 @@ def _facts(entries: Mapping[str, Any], indent: str) -> Iterator[str]:
 
 def _plain(text: str) -> str:
     """Text that Markdown takes for nothing else, on one line."""
+    text = " ".join(text.splitlines()).replace("&", "&amp;").replace("<", "&lt;")
     for sign in "\\`*_[]|#":
         text = text.replace(sign, f"\\{sign}")
-    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").split(" ")).replace("\n", " ").replace("\r", " ")
+    return text

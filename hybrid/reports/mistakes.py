@@ -14,7 +14,7 @@ from hybrid.errors import ParameterError
 from hybrid.languages import quoted, say
 from hybrid.metrics import Interval
 from hybrid.numerals import count, number, percent, span
-from hybrid.pages import Block, Cell, Figure, Matrix, Table
+from hybrid.pages import Block, Cell, Figure, Matrix, Panel, Table
 from hybrid.reports.inference import mean
 from hybrid.reports.slices import ScoredRows
 
@@ -168,11 +168,12 @@ def calibration_error(scored: ScoredRows, random_state: int) -> tuple[Interval, 
     return Interval(value, max(float(low), 0.0), float(high)), float(np.quantile(np.abs(noise).sum(axis=1), 0.95))
 
 
-def mistakes_blocks(report: ImportanceReport) -> list[Block]:
+def mistakes_panels(report: ImportanceReport) -> list[Panel]:
     """Thresholds and gains of two classes, the confusions of more."""
-    if report.thresholds.height:
-        return [*_threshold_blocks(report), *_gains_blocks(report)]
-    return [_confusion_block(report)]
+    if report.thresholds.is_empty():
+        return [(say("Confusions"), [_confusion_block(report)])]
+    gains = [(say("Gains and lift"), _gains_blocks(report))] if report.gains.height else []
+    return [(say("Thresholds"), _threshold_blocks(report)), *gains]
 
 
 def _threshold_blocks(report: ImportanceReport) -> list[Block]:
@@ -222,8 +223,6 @@ def _threshold_blocks(report: ImportanceReport) -> list[Block]:
 
 
 def _gains_blocks(report: ImportanceReport) -> list[Block]:
-    if report.gains.is_empty():
-        return []
     positive = quoted(str(report.classes[1]))
     rows: list[list[str | Cell]] = [
         [

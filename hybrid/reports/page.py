@@ -21,6 +21,7 @@ from hybrid.pages import (
     Figure,
     KeyFigure,
     Page,
+    Panel,
     Points,
     Section,
     Table,
@@ -34,7 +35,7 @@ from hybrid.reports.findings import answer
 from hybrid.reports.importance import NOTHING_DROPPED, coordinate_runs
 from hybrid.reports.interactions import interactions_block
 from hybrid.reports.misses import misses_blocks
-from hybrid.reports.mistakes import mistakes_blocks
+from hybrid.reports.mistakes import mistakes_panels
 from hybrid.reports.ranking import ranking_block
 from hybrid.reports.slices import slices_section
 from hybrid.reports.tables import BASE_RATE, MODEL
@@ -350,8 +351,9 @@ def _spread(row: Mapping[str, Any]) -> Cell:
 
 
 def _errors_section(report: ImportanceReport) -> Section:
-    ranked: list[Block] = [ranking_block(report)] if report.ranking.height else []
-    return Section(say("Where it errs"), [*ranked, *mistakes_blocks(report), *misses_blocks(report)])
+    ranked: list[Panel] = [(say("Order within a query"), [ranking_block(report)])] if report.ranking.height else []
+    worst: Panel = (say("Worst misses"), misses_blocks(report))
+    return Section(say("Where it errs"), [Tabs([*ranked, *mistakes_panels(report), worst])])
 
 
 def _calibration_section(report: ImportanceReport) -> Section:

@@ -12,11 +12,11 @@ import polars as pl
 from sklearn.tree import DecisionTreeRegressor
 
 from hybrid.holdout import assign_folds
-from hybrid.languages import gloss, message, paragraph, quoted, say
+from hybrid.languages import gloss, message, paragraph, say
 from hybrid.matrix import TEXT_HEAD, FeatureMatrix
 from hybrid.metrics import row_losses
 from hybrid.numerals import count, decimals_for, listed, number, span
-from hybrid.pages import Block, Cell, Section, Table, Tabs, Text, Tone
+from hybrid.pages import Cell, Panel, Section, Table, Tabs, Text, Tone
 from hybrid.reports.importance import coordinate_runs
 from hybrid.reports.inference import Statistic, holm, mean, roc_auc
 
@@ -215,10 +215,10 @@ def slices_section(report: ImportanceReport) -> Section:
     drawn = report.basis.slice_rows
     sample = [say("From {n} of {all} rows.", n=count(drawn), all=count(report.basis.rows))]
     how = say(
-        "Small print: 95 % intervals. Coloured: clearly worse or better than all other rows, p < 0.05 after correction for the number "
-        "of parts. Bias: mean prediction less what was observed."
+        "Small print: 95 % intervals. Worse, better: clearly so than all other rows, p < 0.05 after correction for the number of parts. "
+        "Bias: mean prediction less what was observed."
     )
-    panels: list[tuple[str, Sequence[Block]]] = [
+    panels: list[Panel] = [
         (_title(part["slice"][0]), [_slice_table(part)]) for part in frame.partition_by("slice", maintain_order=True)
     ]
     return Section(
@@ -280,13 +280,18 @@ def _slice_table(frame: pl.DataFrame) -> Table:
         cells: list[str | Cell] = [gloss(part["part"][0]), count(part["rows"][0])]
         for row in part.iter_rows(named=True):
             digits = places[row["metric"]]
-            note = "" if row["low"] != row["low"] else span(row["low"], row["high"], decimals=digits)
-            cells.append(Cell(number(row["value"], decimals=digits), note, tone=_tone(row)))
+            tone = _tone(row)
+            notes = [] if row["low"] != row["low"] else [span(row["low"], row["high"], decimals=digits)]
+            if tone:
+                notes.append(
+                    say("biased") if row["metric"] == "bias" else say("worse") if tone == "bad" else say("better")
+                )
+            cells.append(Cell(number(row["value"], decimals=digits), say(", ").join(notes), tone=tone))
         rows.append(cells)
     caption = (
         say("Found by a shallow tree on the loss of half of the rows; the numbers are of the other half.")
         if name == FOUND
-        else say("Parts of {slice}.", slice=quoted(name))
+        else say("By {slice}.", slice=gloss(name))
     )
     header = [say("part"), say("rows"), *(say(_NAMES[metric]) for metric in metrics)]
     return Table(caption, header, rows)

@@ -16,7 +16,7 @@ from hybrid.holdout import assign_folds
 from hybrid.languages import gloss, paragraph, say
 from hybrid.matrix import TEXT_HEAD, FeatureMatrix
 from hybrid.numerals import count, number, percent, span
-from hybrid.pages import Block, Cell, Section, Table, Text
+from hybrid.pages import Cell, Panel, Section, Table, Tabs, Text
 from hybrid.reference import Reference
 from hybrid.reports.importance import coordinate_runs
 from hybrid.reports.inference import roc_auc
@@ -154,16 +154,17 @@ def stability_table(shares: Sequence[dict[str, float]]) -> pl.DataFrame:
 
 def trust_section(report: ImportanceReport) -> Section:
     """Leaks, drift and stability."""
-    blocks: list[Block] = [Text(_remarks(report))]
+    panels: list[Panel] = []
     if report.strength.height:
-        blocks.append(_strength_block(report))
+        panels.append((say("Columns alone"), [_strength_block(report)]))
     if report.drift.height:
-        blocks.append(_drift_block(report))
+        panels.append((say("Moved since training"), [_drift_block(report)]))
     if report.domains.height:
-        blocks.append(_domains_block(report))
+        panels.append((say("Told from training rows"), [_domains_block(report)]))
     if report.stability.height and report.groups.height > 1:
-        blocks.append(_stability_block(report))
-    return Section(say("Can these numbers be trusted?"), blocks)
+        panels.append((say("Stability of the order"), [_stability_block(report)]))
+    tabs = [Tabs(panels)] if panels else []
+    return Section(say("Can these numbers be trusted?"), [Text(_remarks(report)), *tabs])
 
 
 def _remarks(report: ImportanceReport) -> list[str]:
