@@ -168,7 +168,7 @@ def main() -> None:
             demo(given.households, given.trials)
         elif part == "search":
             rows = pl.read_parquet(given.folder / "search_candidates.parquet").filter(
-                pl.col("query_time") < datetime(2011, 9, 8)
+                pl.col("query_time") < datetime(2011, 9, 4)
             )
             model = HybridClassifier(text={"query": "query", "item": "title"}, n_estimators=600, device="cpu")
             at_equal_time(part, model, rows, "label", given.seconds, given.seeds, cv="group", groups="search")
