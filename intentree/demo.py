@@ -21,7 +21,8 @@ ROWS = ("text only", "behaviour only", "hybrid", "30-day count", "base rate")
 
 # The search varies how the trees grow and whether they read coordinates of the item's text. The basket's coordinates stay out: a basket is
 # the same for all candidates of a household and a cut-off, so they tell the trees which household it is and little of what it will buy; the
-# basket counts through its match with the item. The table compares text, behaviour and both, so every other group stays in.
+# basket counts through its match with the item. The table compares text, behaviour and both, so every other group stays in; and behaviour
+# stays as it is declared, since twenty trials are few for more.
 SPACE = {
     "booster": ["xgboost", "lightgbm"],
     "learning_rate": (0.03, 0.1),
@@ -32,6 +33,8 @@ SPACE = {
     "reg_lambda": (1.0, 20.0),
     "reg_alpha": 0.0,
     "coordinates": 16,
+    "decay half_lives": [["7d", "30d", "90d"]],
+    **{f"window {window}": True for window in ("7d", "30d", "90d", "all")},
     "use query text": False,
     "use item text": [True, False],
     **{
