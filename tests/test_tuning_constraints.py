@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from test_tuning import tuned
 
 from hybrid import ParameterError
-from tuning import StudyError
+from tuning import StudyError, StudyStatus, status
 from tuning.objective import TrialResult
 
 QUICK = {"booster": "xgboost", "max_depth": [2, 6], "learning_rate": 0.1}
@@ -41,3 +43,14 @@ def test_a_study_of_which_every_trial_breaks_a_constraint_says_so() -> None:
 def test_constraints_that_mean_nothing_are_refused(given: dict[str, float], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         tuned(constraints=given)
+
+
+def test_a_study_without_an_allowed_trial_goes_on_and_can_be_looked_at(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/studies.db"
+    told: list[StudyStatus] = []
+    strict = {"artifact_mb": 1e-6}
+    study = tuned(space=QUICK, n_trials=10, folds=5, storage=storage, constraints=strict, on_trial=told.append)
+    assert study.trials.height == 10
+    assert told[-1].finished > 0
+    assert told[-1].best is None
+    assert status(storage, "intentree").best is None

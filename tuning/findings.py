@@ -17,7 +17,7 @@ from hybrid.languages import gloss, paragraph, say
 from hybrid.numerals import count, decimals_for, listed, number, percent
 from tuning.behavior_options import WINDOW
 from tuning.distributions import SWITCH
-from tuning.objective import TrialResult
+from tuning.objective import TrialResult, allowed
 
 if TYPE_CHECKING:
     from tuning.study import Study
@@ -67,7 +67,7 @@ def finished(study: Study) -> list[FrozenTrial]:
 
 def ranked(study: Study) -> list[FrozenTrial]:
     """Finished trials that break no constraint, best first."""
-    return [trial for trial in finished(study) if all(by <= 0 for by in trial.constraints.values())]
+    return [trial for trial in finished(study) if allowed(trial)]
 
 
 def loss(study: Study, value: float | None) -> float:

@@ -119,3 +119,8 @@ def _reported(rounds: int) -> bool:
 def trial_settings(trial: FrozenTrial) -> dict[str, Any]:
     """The parameters that a trial trained with, as ``HybridClassifier.set_params`` takes them."""
     return dict(trial.user_attrs.get(SETTINGS, {}))
+
+
+def allowed(trial: FrozenTrial) -> bool:
+    """Whether a trial breaks no constraint."""
+    return all(by <= 0 for by in trial.constraints.values())

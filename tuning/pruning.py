@@ -45,7 +45,8 @@ def behind(record: optuna.Study, values: Sequence[float], n_folds: int) -> bool:
         return False
     sign = 1 if record.direction == optuna.study.StudyDirection.MINIMIZE else -1
     if n_folds >= _FOLDS_FOR_WILCOXON:
-        excess = sign * (np.array(values) - TrialResult.of(record.best_trial).values[:done])
+        best = min(finished, key=lambda trial: sign * (trial.value or 0.0))  # be it that it breaks a constraint
+        excess = sign * (np.array(values) - TrialResult.of(best).values[:done])
         return bool(excess.any() and wilcoxon(excess, alternative="greater").pvalue < _P)
     earlier = [sign * np.mean(TrialResult.of(trial).values[:done]) for trial in finished]
     return bool(sign * np.mean(values) > np.median(earlier))

@@ -11,6 +11,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from tuning.lost import Worker, n_counted
+from tuning.objective import allowed
 from tuning.storage import FINGERPRINT, existing_study, storage_errors
 from tuning.trials import GOAL
 
@@ -87,7 +88,12 @@ class StudyStatus:
         ended = [*by_state[TrialState.COMPLETE], *by_state[TrialState.PRUNED]]
         recent = sorted(ended, key=lambda t: t.datetime_complete or datetime.min)[-_RECENT:]
         seconds = sum(t.duration.total_seconds() for t in recent if t.duration)
-        best = record.best_trial if by_state[TrialState.COMPLETE] else None
+        sign = 1 if record.direction == optuna.study.StudyDirection.MINIMIZE else -1
+        valued = [
+            (sign * t.value, t.number, t.value)
+            for t in by_state[TrialState.COMPLETE]
+            if t.value is not None and allowed(t)
+        ]
         lost = len(trials) - len(by_state[TrialState.WAITING]) - len(by_state[TrialState.RUNNING]) - counted
         return cls(
             name=record.study_name,
@@ -99,7 +105,7 @@ class StudyStatus:
             lost=lost,
             running=running,
             left=max(record.user_attrs.get(GOAL, 0) - counted, 0),
-            best=None if best is None or best.value is None else (best.number, best.value),
+            best=min(valued)[1:] if valued else None,
             trials_per_minute=60 * len(recent) * max(len(running), 1) / seconds if seconds else None,
         )
 
