@@ -52,7 +52,11 @@ class Blend:
 
     def predict_proba(self, X: Frame, events: Frame | None = None) -> np.ndarray:
         """Class probabilities, float32 of shape (n_rows, n_classes); the parameters are ``HybridClassifier``'s."""
-        mixed = sum(w * model.predict_proba(X, events) for w, model in zip(self.weights, self.models, strict=True))
+        self.check_events(events)
+        mixed = sum(
+            w * model.predict_proba(X, None if model.behavior is None else events)
+            for w, model in zip(self.weights, self.models, strict=True)
+        )
         return np.asarray(mixed, dtype=np.float32)
 
     def predict(self, X: Frame, events: Frame | None = None) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy.optimize import minimize
-from test_tuning import EXAMPLES, LABELS, small, tuned
+from test_tuning import EVENTS, EXAMPLES, LABELS, full, small, tuned
 
 from hybrid import ArtifactError, Blend, HybridClassifier, ParameterError, load, score_parquet
 from hybrid.blend import blend_weights
@@ -66,6 +66,16 @@ def test_a_changed_blend_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other" / "file").touch()
     with pytest.raises(ArtifactError, match="is no blend; name a new or empty folder"):
         Blend(MODELS, (0.5, 0.5)).save(tmp_path / "other")
+
+
+def test_events_go_to_the_models_that_read_them() -> None:
+    behaving = full(text=None, text_channels=None).fit(EXAMPLES, LABELS, events=EVENTS)
+    blend = Blend((MODELS[0], behaving), (0.5, 0.5))
+    recent = EVENTS[:700]
+    expected = 0.5 * MODELS[0].predict_proba(EXAMPLES) + 0.5 * behaving.predict_proba(EXAMPLES, events=recent)
+    np.testing.assert_allclose(blend.predict_proba(EXAMPLES, events=recent), expected, rtol=1e-6)
+    with pytest.raises(ParameterError, match="no model of the blend declares behavior"):
+        Blend(MODELS, (0.5, 0.5)).predict_proba(EXAMPLES, events=recent)
 
 
 @pytest.mark.parametrize(
