@@ -164,6 +164,26 @@ def test_a_space_that_behaviour_or_library_lacks_is_refused(space: Any, message:
         tuned(behaving(), events=EVENTS, space=space)
 
 
+def test_a_group_without_columns_has_no_weight() -> None:
+    with pytest.raises(SpaceError, match=r"'weight query text' weighs a group without columns"):
+        tuned(full(), events=EVENTS, space={"coordinates": 0, "weight query text": 0.5})
+
+
+def test_worker_processes_read_variants_and_weights_as_this_one_does() -> None:
+    space = {"decay half_lives": [["6h"], ["2d"]], "prior_strength": [None, 7.0], "class_weight": [None, "balanced"]}
+    behavior = BehaviorFeatures(
+        LOG, keys=["user"], windows=["1d", "all"], rates=RATES, families=[Decay(half_lives=["6h", "2d"])]
+    )
+    here, there = (
+        tuned(small(behavior=behavior), events=EVENTS, space=space, n_trials=6, isolate=isolate).trials.drop(
+            "duration_s"
+        )
+        for isolate in (False, True)
+    )
+    assert here.equals(there)
+    assert here["class_weight"].n_unique() == here["prior_strength"].n_unique() == 2
+
+
 def test_choices_survive_a_storage() -> None:
     storage = optuna.storages.InMemoryStorage()
     behavior = BehaviorFeatures(LOG, keys=["user"], windows=["all"], families=[Decay(half_lives=["6h", "2d"])])

@@ -48,7 +48,7 @@ class HoldoutScore:
     looks: int = 1
 
 
-def holdout_score(study: Study, model: HybridClassifier | None = None) -> HoldoutScore:
+def holdout_score(study: Study) -> HoldoutScore:
     """The score of the study's best model on its holdout; computed once for a best trial and kept in the study."""
     held = study.task.holdout
     if held is None:
@@ -59,7 +59,7 @@ def holdout_score(study: Study, model: HybridClassifier | None = None) -> Holdou
     for one in known:
         if one.trial == study.best_trial.number:
             return one
-    proba = (model or study.best_model()).predict_proba(held.examples)
+    proba = study.best_model().predict_proba(held.examples)
     name = study.task.metric.name
     found = bootstrap(name, held.codes, proba, groups=held.row_groups, random_state=study.task.model.random_state)
     score = HoldoutScore(

@@ -202,18 +202,15 @@ class SearchSpace(Mapping[str, BaseDistribution]):
         The last switch of the groups, and of the windows, is not asked where it must be on, for all others are off.
         """
         chosen: dict[str, Any] = {}
-        for names, ask in (
-            (["booster"] if "booster" in self else [], None),
-            (_switches(self), True),
-            (window_switches(self), True),
-        ):
-            if ask and names and not self._means_something(names[0], chosen):
+        if "booster" in self:
+            chosen["booster"] = suggest(trial, "booster", self["booster"])
+        for names in (_switches(self), window_switches(self)):
+            if not names or not self._means_something(names[0], chosen):
                 continue
-            last = [name for name in names if True in choices_of(self[name])][-1:] if ask else []
-            chosen |= {name: suggest(trial, name, self[name]) for name in names if name not in last}
-            for name in last:
-                others = any(chosen[other] for other in names if other != name)
-                chosen[name] = suggest(trial, name, self[name]) if others else True
+            last = [name for name in names if True in choices_of(self[name])][-1]
+            chosen |= {name: suggest(trial, name, self[name]) for name in names if name != last}
+            others = any(chosen[name] for name in names if name != last)
+            chosen[last] = suggest(trial, last, self[last]) if others else True
         for name, distribution in self.items():
             if name not in chosen and name not in window_switches(self) and self._means_something(name, chosen):
                 chosen[name] = suggest(trial, name, distribution)
@@ -381,6 +378,8 @@ def _check(space: SearchSpace, model: HybridClassifier) -> None:
                 raise SpaceError(f"max_bin must be at least 2, not {value}")
             elif name.partition(" ")[0] == COORDINATES_OF_ALL and value < 1 and len(ends) > 1:
                 raise SpaceError(f"{name} to choose from must be at least 1; {name}=0 alone leaves them out")
+            elif name.startswith(WEIGHT) and name.replace(WEIGHT, SWITCH, 1) not in space:
+                raise SpaceError(f"{name!r} weighs a group without columns, since coordinates are 0")
             elif name.startswith(WEIGHT) and not value > 0:
                 raise SpaceError(f"{name} must be above 0, not {value}")
             elif name == "head" and value not in (MARGIN, FEATURE):

@@ -129,7 +129,7 @@ class Study:
     @property
     def best_rounds(self) -> int:
         """The mean of the best rounds of the best trial's folds."""
-        return max(1, round(float(np.mean(TrialResult.of(self.best_trial).rounds))))
+        return _mean_rounds(self.best_trial)
 
     def best_model(self, progress: Progress | None = None) -> HybridClassifier:
         """A model with the best trial's settings and rounds, fitted to all examples of the study.
@@ -152,7 +152,7 @@ class Study:
         """
         if not isinstance(k, int) or isinstance(k, bool) or k < 1:
             raise ParameterError(f"k must be a whole number of at least 1, not {k!r}")
-        trials, folds = ranked(self)[:k] or [self.best_trial], self.task.folds
+        trials, folds = ranked(self)[:k] or [self.best_trial], self.task.folds  # which says why there is none
         plan = Plan.build(self.task, self.space, progress=progress)
         true_probas = np.empty((sum(len(fold.valid) for fold in folds), len(trials)))
         for place, trial in enumerate(trials):
@@ -232,8 +232,7 @@ class Study:
         """A model with a trial's settings and the mean of its folds' best rounds, fitted to all examples of the study."""
         task = self.task
         settings = as_parameters(trial_settings(trial), task.model)
-        rounds = max(1, round(float(np.mean(TrialResult.of(trial).rounds))))
-        model = unfitted_copy(task.model, **settings, n_estimators=rounds, early_stopping_rounds=None)
+        model = unfitted_copy(task.model, **settings, n_estimators=_mean_rounds(trial), early_stopping_rounds=None)
         return model.fit(task.examples, task.labels, events=task.events, groups=task.row_groups, progress=progress)
 
     def holdout_score(self) -> HoldoutScore:
@@ -440,6 +439,10 @@ def tune(
     return Study(record, task, searched, interrupted)
 
 
+def _mean_rounds(trial: FrozenTrial) -> int:
+    return max(1, round(float(np.mean(TrialResult.of(trial).rounds))))
+
+
 def _limits(constraints: Mapping[str, float] | None) -> dict[str, float]:
     """Constraints, checked."""
     known = ("predict_ms_per_1k", "artifact_mb")
@@ -468,7 +471,7 @@ def _dtype(space: SearchSpace, name: str) -> Any:
         return pl.Float64
     if isinstance(distribution, IntDistribution):
         return pl.Int64
-    kinds = {type(choice) for choice in distribution.choices}  # type: ignore[attr-defined]  # the third kind has choices
+    kinds = {type(choice) for choice in distribution.choices if choice is not None}  # type: ignore[attr-defined]  # the third kind has choices
     return {frozenset({bool}): pl.Boolean, frozenset({str}): pl.String, frozenset({int}): pl.Int64}.get(
         frozenset(kinds), pl.Float64
     )
