@@ -119,6 +119,9 @@ class _Asked:
         studies = [path for path in inputs if path.suffix.lower() == ".toml"]
         artifacts = [path for path in inputs if path.is_dir()]
         data = [path for path in inputs if path not in studies and path not in artifacts]
+        for path in data:
+            if not path.exists() and not path.suffix and not set("*?[") & set(str(path)):
+                raise ConfigError(f"there is no artifact {path}: no such folder")
         wanted = 2 if compare else 1 if data or artifacts else 0
         if len(artifacts) != wanted:
             names = ", ".join(map(str, artifacts)) or "none"

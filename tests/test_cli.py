@@ -289,6 +289,7 @@ def test_report_compares_two_artifacts_on_the_same_rows(folder: Path) -> None:
     assert metrics["difference"][row] == pytest.approx(losses[1] - losses[0], abs=1e-6)
     for arguments, message in (
         ([folder / "new"], "name the labelled rows"),
+        ([folder / "newer", folder / "test.parquet", "--label", "bought"], "there is no artifact"),
         ([folder / "new", folder / "test.parquet"], "--label NAME"),
         ([folder / "new", folder / "test.parquet", "--label", "bougt"], "did you mean 'bought'"),
         ([folder / "new", folder / "old", folder / "study.toml"], "a second one needs --compare"),
