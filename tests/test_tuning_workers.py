@@ -247,6 +247,8 @@ def test_a_study_whose_process_was_killed_is_finished_by_another(
         assert process.poll() is None
     workers = workers_of(process.pid)
     plan = Path(workers[0].cmdline()[-1])
+    while not status(storage).running:  # between two trials none runs
+        assert process.poll() is None
     process.kill()
     process.wait()
     running = status(storage).running
