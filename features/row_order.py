@@ -8,12 +8,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+
+_CODEC = "lz4_raw"  # counts and missing values shrink to little, and the disk is what a large table waits for
 
 
 class RowOrder:
     """Values of a table's rows, each shard in a file of its own.
 
-    Within a shard rows are in the table's order, so every chunk of the table is one stretch of each shard's columns.
+    Within a shard rows are in the table's order, so every chunk of the table is one stretch of each shard's columns; it is compressed by
+    itself.
 
     Parameters
     ----------
@@ -27,54 +31,52 @@ class RowOrder:
         folder.mkdir()
         self._folder, self._starts = folder, starts
         self._cuts: dict[int, np.ndarray] = {}  # where each shard's stretch of a chunk starts
+        self._offsets: dict[int, np.ndarray] = {}  # where a shard's file has each column's stretches, (n_columns, n_chunks + 1)
         self.dtypes: list[np.dtype] = []  # of the columns, once a shard is kept
 
     def keep(self, shard: int, rows: np.ndarray, columns: Iterable[np.ndarray]) -> None:
         """Write a shard: its row numbers (Int64, ascending) and its columns, of the same number and dtypes in all shards."""
-        dtypes = []
-        with self._path(shard).open("wb", buffering=0) as file:
+        cuts = np.searchsorted(rows, self._starts)
+        codec, dtypes, offsets, at = pa.Codec(_CODEC), [], [], 0
+        with self._path(shard).open("wb") as file:
             for values in itertools.chain([rows], columns):
                 dtypes.append(values.dtype)
-                left = np.ascontiguousarray(values).data.cast("B")
-                while left:  # a single call writes no more than 2 GiB
-                    left = left[file.write(left) :]
+                offsets.append([at])
+                whole = np.ascontiguousarray(values)
+                for start, stop in itertools.pairwise(cuts.tolist()):
+                    if stop > start:
+                        at += file.write(codec.compress(whole[start:stop]))
+                    offsets[-1].append(at)
         self.dtypes = dtypes[1:]
-        self._cuts[shard] = np.searchsorted(rows, self._starts)
+        self._cuts[shard], self._offsets[shard] = cuts, np.array(offsets)
 
     def chunk(self, place: int) -> Iterator[np.ndarray]:
         """Each column over the rows of a chunk, in their order; once all shards are kept."""
         first, n = int(self._starts[place]), int(self._starts[place + 1] - self._starts[place])
         files = {shard: os.open(self._path(shard), os.O_RDONLY) for shard in self._cuts}
+        codec = pa.Codec(_CODEC)
         try:
 
-            def read(dtype: np.dtype, before: int) -> np.ndarray:
-                """A column shard by shard; ``before`` is what each row takes in the file's earlier columns, in bytes."""
+            def read(column: int, dtype: np.dtype) -> np.ndarray:
+                """A column, shard by shard; the first is the row numbers."""
                 values, done = np.empty(n, dtype=dtype), 0
                 for shard, cuts in self._cuts.items():
-                    start, stop = int(cuts[place]), int(cuts[place + 1])
-                    if stop > start:
-                        stretch = values[done : done + stop - start].data.cast("B")
-                        _read(files[shard], stretch, before * int(cuts[-1]) + start * values.itemsize)
-                        done += stop - start
+                    rows = int(cuts[place + 1] - cuts[place])
+                    if rows:
+                        start, stop = self._offsets[shard][column, place : place + 2].tolist()
+                        packed = os.pread(files[shard], stop - start, start)
+                        stretch = codec.decompress(packed, rows * dtype.itemsize)
+                        values[done : done + rows] = np.frombuffer(stretch, dtype)
+                        done += rows
                 return values
 
             back = np.empty(n, dtype=np.int64)
-            back[read(np.dtype(np.int64), 0) - first] = np.arange(n)
-            before = back.itemsize
-            for dtype in self.dtypes:
-                yield read(dtype, before).take(back)
-                before += dtype.itemsize
+            back[read(0, back.dtype) - first] = np.arange(n)
+            for column, dtype in enumerate(self.dtypes, start=1):
+                yield read(column, dtype).take(back)
         finally:
             for file in files.values():
                 os.close(file)
 
     def _path(self, shard: int) -> Path:
         return self._folder / f"{shard}.columns"
-
-
-def _read(file: int, into: memoryview, offset: int) -> None:
-    while into:
-        got = os.preadv(file, [into], offset)
-        if not got:
-            raise OSError(f"a temporary file ends {len(into):,} bytes early")
-        into, offset = into[got:], offset + got
