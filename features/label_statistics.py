@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,6 +13,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.utils.validation import check_is_fitted
 
 from features.credibility import FLAT_STRENGTH, Totals
+from features.encoded import EncodedLog
 from features.errors import ColumnError, DeclarationError, TimestampError
 from features.event_log import KIND, TIME, has_zone, key_values, microseconds
 from features.family import Key, as_key, key_name
@@ -20,7 +21,7 @@ from features.frames import Frame, answer_in_kind, closest, require_columns, req
 from features.timeline import MICROSECONDS, Moments, Timeline
 from features.window import Window
 
-_LABEL = "__label"
+LABEL = "__label"
 _FOLDS = ("time", "group")
 _FIRST_FIT = 64  # labels, before which a strength would be guessed from next to nothing
 
@@ -63,6 +64,9 @@ class LabelStatistics(TransformerMixin, BaseEstimator):
     ----------
     n_labels_ : int
         Training rows.
+    log_ : polars.DataFrame
+        What ``transform`` reads, a row a training row: the columns of the keys, ``__time`` from which on its label is known, and
+        ``__label``.
 
     Examples
     --------
@@ -119,7 +123,7 @@ class LabelStatistics(TransformerMixin, BaseEstimator):
         frame of the same kind, n_examples rows in the same order
             Two columns a key, as ``get_feature_names_out`` names them.
         """
-        check_is_fitted(self, "timelines_")
+        check_is_fitted(self, "log_")
         frame = self._checked(examples, [])
         if self.folds == "time":
             return answer_in_kind(pl.DataFrame(self._as_of(frame)), examples)
@@ -145,23 +149,53 @@ class LabelStatistics(TransformerMixin, BaseEstimator):
         names = [f"{key_name(key)}__label_{what}" for key in self._keys() for what in ("mean", "count")]
         return np.array(names, dtype=object)
 
+    def required_columns(self) -> list[str]:
+        """Columns that rows to ``transform`` must have; those to fit need the groups, too."""
+        timed = [self.timestamp] if self.folds == "time" and self.timestamp else []
+        return list(dict.fromkeys([*(name for key in self._keys() for name in key), *timed]))
+
+    def check_examples(self, examples: Frame) -> None:
+        """Raise for a declaration that means nothing, and for examples that ``transform`` could not use."""
+        self._check_declaration()
+        self._checked(examples, [])
+
+    def declaration(self) -> dict[str, Any]:
+        """Everything fitted but ``log_``, as JSON can hold it; ``restore`` reads it."""
+        check_is_fitted(self, "log_")
+        return {**self.get_params(deep=False), "has_zone": self.has_zone_}
+
+    @classmethod
+    def restore(cls, declaration: Mapping[str, Any], log: pl.DataFrame) -> Self:
+        """Rebuild a fitted transformer from ``declaration()`` and ``log_``."""
+        statistics = cls(**{name: value for name, value in declaration.items() if name != "has_zone"})
+        statistics.has_zone_ = declaration["has_zone"]
+        statistics._hold(log)
+        return statistics
+
     def _read(self, examples: Frame, y: Any) -> pl.DataFrame:
         """Check and keep examples and labels; returns the examples as ``_checked``."""
         self._check_declaration()
         given = to_polars(examples, "examples")
         if self.timestamp is not None and self.timestamp in given.columns:
-            self.has_zone_ = has_zone(given[self.timestamp])
+            self.has_zone_: bool | None = has_zone(given[self.timestamp])
+        elif self.folds == "group":
+            self.has_zone_ = None
         frame = self._checked(examples, self._group_columns())
         labels = _labels(y, frame.height)
         known = frame[TIME] + self._delay() if self.folds == "time" else pl.repeat(0, frame.height, eager=True)
-        log = frame.with_columns(known.alias(TIME), pl.Series(_LABEL, labels), pl.lit("label").alias(KIND))
-        if self.folds == "time":
-            log = log.sort(TIME, maintain_order=True)
-        self.n_labels_ = frame.height
-        self.labels_ = log[_LABEL].to_numpy()
-        self.timelines_ = {key: Timeline(log, key) for key in ((), *self._keys())}
-        self.strengths_ = {key: self._strengths(key) for key in self._keys()} if self.folds == "time" else {}
+        keys = list(dict.fromkeys(name for key in self._keys() for name in key))
+        log = frame.select(*keys, known.alias(TIME), pl.Series(LABEL, labels))
+        self._hold(log.sort(TIME, maintain_order=True) if self.folds == "time" else log)
         return frame
+
+    def _hold(self, log: pl.DataFrame) -> None:
+        """Keep labels, sorted by the time from which on they are known."""
+        self.log_ = log
+        self.n_labels_ = log.height
+        self.labels_ = log[LABEL].to_numpy()
+        encoded = EncodedLog(log.with_columns(pl.lit("label").alias(KIND)))
+        self.timelines_ = {key: Timeline(encoded.log, key, encoded) for key in ((), *self._keys())}
+        self.strengths_ = {key: self._strengths(key) for key in self._keys()} if self.folds == "time" else {}
 
     def _as_of(self, frame: pl.DataFrame) -> Iterator[pl.Series]:
         """The features of rows from the labels known by their times."""
@@ -236,14 +270,14 @@ class LabelStatistics(TransformerMixin, BaseEstimator):
     def _checked(self, examples: Frame, grouped: Sequence[str]) -> pl.DataFrame:
         """The columns that are needed, keys in their comparable dtypes and ``__time`` in microseconds."""
         frame = to_polars(examples, "examples")
-        names = list(dict.fromkeys(name for key in self._keys() for name in key))
-        timed = [self.timestamp] if self.folds == "time" and self.timestamp else []
-        require_columns(frame, [*names, *grouped, *timed], "examples")
+        require_columns(frame, [*self.required_columns(), *grouped], "examples")
         require_rows(frame, "examples")
-        columns = [key_values(frame[name], "examples") for name in dict.fromkeys([*names, *grouped])]
-        for name in timed:
+        names = [*(name for key in self._keys() for name in key), *grouped]
+        columns = [key_values(frame[name], "examples") for name in dict.fromkeys(names)]
+        if self.folds == "time":
+            name = str(self.timestamp)
             columns.append(microseconds(frame[name], "examples").alias(TIME))
-            if has_zone(frame[name]) != self.has_zone_:
+            if has_zone(frame[name]) != getattr(self, "has_zone_", has_zone(frame[name])):
                 raise TimestampError(
                     f"timestamp column {name!r} of examples and that of the fitted rows must both have a time zone or neither"
                 )
@@ -300,7 +334,7 @@ def _totals_before(timeline: Timeline, frame: pl.DataFrame, moments: Moments) ->
     """Count and sum of the labels of each row's key known before its time."""
     standing = timeline.stand(frame, moments)
     counts = standing.stop - standing.start(Window.all())
-    sums = np.where(counts > 0, timeline.running_sum("label", _LABEL)[standing.stop], 0.0)
+    sums = np.where(counts > 0, timeline.running_sum("label", LABEL)[standing.stop], 0.0)
     return standing.give(counts), standing.give(sums)
 
 
