@@ -9,6 +9,7 @@
     behavior_log.parquet     the fitted event log
     vectors_{n}.parquet      the table of vectors that the n-th family of behaviour features was declared with, if any
     id_texts_{part}.parquet  texts of the ids whose vectors behaviour features read, if any
+    label_statistics.parquet keys, times and labels of the training rows, where statistics of labels are declared
     interest_log.parquet     user, item text and time of the log, where recent interest is on
     reference.parquet        up to 2,000 rows of the training matrix, numbers alone, which reports compare other rows with
 
@@ -40,6 +41,7 @@ from hybrid.errors import ArtifactError, ParameterError
 from hybrid.head import FittedHead
 from hybrid.head.choice import HeadChoice
 from hybrid.interest import RecentInterest
+from hybrid.label_columns import LabelColumns
 from hybrid.match import TextMatch
 from hybrid.matrix import Column
 from hybrid.reference import Reference
@@ -47,7 +49,7 @@ from hybrid.reference import Reference
 if TYPE_CHECKING:
     from hybrid.classifier import HybridClassifier
 
-FORMAT = 4
+FORMAT = 5
 MANIFEST = "manifest.json"
 _PACKAGES = ("intentree", "numpy", "polars", "torch", "sentence-transformers", "xgboost", "lightgbm", "scikit-learn")
 
@@ -140,8 +142,14 @@ def load_model(folder: Path, *, encoder: Any = None, device: str = "auto") -> Hy
     text_encoder = None if described is None else TextEncoder.from_description(described, model=encoder)
     if text_encoder is not None:
         parameters["encoder"] = text_encoder
+    classes = np.array(manifest["classes"]["values"], dtype=manifest["classes"]["dtype"])
+    label_columns = None
+    if manifest["label_statistics"] is not None:
+        label_log = pl.read_parquet(folder / "label_statistics.parquet")
+        label_columns = LabelColumns.restore(manifest["label_statistics"], label_log, classes)
+        parameters["label_statistics"] = label_columns.declared
     model = HybridClassifier(behavior=behavior, device=device, **parameters)
-    model.classes_ = np.array(manifest["classes"]["values"], dtype=manifest["classes"]["dtype"])
+    model.classes_ = classes
     model.columns_ = tuple(Column(**column) for column in manifest["columns"])
     model.booster_ = booster_class(model.booster).load(
         folder,
@@ -163,6 +171,7 @@ def load_model(folder: Path, *, encoder: Any = None, device: str = "auto") -> Hy
         for role in builder.evidence.text
         if f"{role}/mean" in projections
     }
+    builder.label_columns = label_columns
     n_events = builder.evidence.channels.recent_interest
     if n_events:
         builder.interest = RecentInterest(pl.read_parquet(folder / "interest_log.parquet"), n_events)
@@ -212,12 +221,14 @@ def _write(model: HybridClassifier, folder: Path) -> None:
     for part, vectors in builder.id_vectors.items():
         if vectors.texts is not None:
             vectors.texts.write_parquet(folder / f"id_texts_{part}.parquet")
+    if builder.label_columns is not None:
+        builder.label_columns.log().write_parquet(folder / "label_statistics.parquet")
     if builder.interest is not None:
         builder.interest.log.write_parquet(folder / "interest_log.parquet")
     parameters = {
         name: value
         for name, value in model.get_params(deep=False).items()
-        if name not in ("behavior", "encoder", "device")
+        if name not in ("behavior", "encoder", "label_statistics", "device")
     }
     if isinstance(parameters["class_weight"], dict):
         parameters["class_weight"] = None  # of no use to scoring, and its keys may be no strings
@@ -240,6 +251,7 @@ def _write(model: HybridClassifier, folder: Path) -> None:
         "encoder": None if builder.encoder is None else builder.encoder.describe(),
         "behavior": None if behavior is None else behavior.declaration(),
         "behavior_encoders": {} if behavior is None else _encoders(behavior),
+        "label_statistics": None if builder.label_columns is None else builder.label_columns.declaration(),
         "files": {path.name: _sha256(path) for path in sorted(folder.iterdir())},
     }
     try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from features import LabelStatistics
 from features.behavior import BehaviorFeatures
 from features.event_log import ROLES
 from features.family import BehaviorColumn
@@ -24,6 +25,7 @@ from hybrid.head.choice import with_head
 from hybrid.id_vectors import TextVectors, text_vectors
 from hybrid.interest import GROUP as RECENT_INTEREST
 from hybrid.interest import RecentInterest
+from hybrid.label_columns import LabelColumns
 from hybrid.match import TextMatch, match_columns
 from hybrid.matrix import Column, FeatureMatrix
 from hybrid.texts import role_columns, role_text
@@ -42,6 +44,7 @@ class Evidence:
     behavior : BehaviorFeatures or None
     categorical, numeric : tuple of str
     channels : TextChannels
+    label_statistics : LabelStatistics or None
     """
 
     text: Mapping[str, tuple[str, ...]]
@@ -49,11 +52,12 @@ class Evidence:
     categorical: tuple[str, ...]
     numeric: tuple[str, ...]
     channels: TextChannels
+    label_statistics: LabelStatistics | None
 
 
 class MatrixBuilder:
-    """Builds feature matrices; what ``fit`` learns is unsupervised, so one builder may serve every fold. The head sees labels: it is
-    trained apart and given to the builder, which adds its logits from then on.
+    """Builds feature matrices; what ``fit`` learns is unsupervised, so one builder may serve every fold. Statistics of labels and the head
+    see labels: they are learned apart (``fit_labels``, ``give_head``), and every matrix has their columns from then on.
 
     Parameters
     ----------
@@ -73,6 +77,7 @@ class MatrixBuilder:
         self.match: TextMatch | None = None
         self.interest: RecentInterest | None = None
         self.id_vectors: dict[str, TextVectors] = {}
+        self.label_columns: LabelColumns | None = None
         self.head: FittedHead | None = None
         self.head_mode: str | None = None
         self.labels = np.empty(0)
@@ -86,6 +91,7 @@ class MatrixBuilder:
         categorical: Sequence[str],
         numeric: Sequence[str],
         channels: TextChannels,
+        label_statistics: LabelStatistics | None,
         encoder: TextEncoder | None,
         device: str,
     ) -> MatrixBuilder:
@@ -93,13 +99,21 @@ class MatrixBuilder:
         for name, named in (("categorical", categorical), ("numeric", numeric)):
             if isinstance(named, str):
                 raise ParameterError(f"{name}={named!r} must be a list of columns: [{named!r}]")
-        if not (text or behavior is not None or categorical or numeric):
-            raise ParameterError("the model has no evidence: declare text, behavior, categorical or numeric")
+        if not (text or behavior is not None or categorical or numeric or label_statistics is not None):
+            raise ParameterError(
+                "the model has no evidence: declare text, behavior, categorical, numeric or label_statistics"
+            )
         if behavior is not None and not isinstance(behavior, BehaviorFeatures):
             raise ParameterError(f"behavior must be a features.BehaviorFeatures, not {type(behavior).__name__}")
+        if label_statistics is not None and not isinstance(label_statistics, LabelStatistics):
+            raise ParameterError(
+                f"label_statistics must be a features.LabelStatistics, not {type(label_statistics).__name__}"
+            )
         if channels.recent_interest and (behavior is None or "item" not in (text or {})):
             raise ParameterError('recent_interest needs behavior and the text role "item"')
-        evidence = Evidence(role_columns(text or {}), behavior, tuple(categorical), tuple(numeric), channels)
+        evidence = Evidence(
+            role_columns(text or {}), behavior, tuple(categorical), tuple(numeric), channels, label_statistics
+        )
         return cls(evidence, encoder, device)
 
     def check(self, examples: Frame, what: str) -> pl.DataFrame:
@@ -111,6 +125,9 @@ class MatrixBuilder:
         attributes(frame, dict.fromkeys(self.evidence.categorical, ()), self.evidence.numeric, what)
         if self.evidence.behavior is not None:
             self.evidence.behavior.check_examples(frame)
+        statistics = self.label_columns or self.evidence.label_statistics
+        if statistics is not None:
+            statistics.check_examples(frame)
         return frame
 
     def encode(self, examples: pl.DataFrame, progress: Progress | None = None) -> EncodedTexts:
@@ -126,7 +143,8 @@ class MatrixBuilder:
         return EncodedTexts(texts, embedded)
 
     def fit(self, examples: pl.DataFrame, encoded: EncodedTexts, events: Frame | None) -> FeatureMatrix:
-        """Fit categories, projections, corpus statistics and behaviour to checked examples, and return their matrix, as yet headless."""
+        """Fit categories, projections, corpus statistics and behaviour to checked examples, and return their matrix, as yet without
+        what sees labels."""
         evidence = self.evidence
         self.categories = fit_categories(examples, evidence.categorical, "examples")
         if evidence.behavior is not None:
@@ -146,7 +164,14 @@ class MatrixBuilder:
         declared = evidence.channels.match
         if declared is not None and match_columns(declared, list(evidence.text)):
             self.match = TextMatch.fit(declared, encoded.texts, encoded.embedded, self.categories)
-        return self.join(examples, encoded)
+        return self._without_labels(examples, encoded)
+
+    def fit_labels(self, examples: pl.DataFrame, codes: np.ndarray, classes: np.ndarray) -> FeatureMatrix:
+        """Fit the declared statistics of labels to checked training rows; returns the columns of these rows."""
+        assert self.evidence.label_statistics is not None
+        declared = self.evidence.label_statistics
+        self.label_columns, of_training = LabelColumns.fit(declared, examples, codes, classes)
+        return of_training
 
     def give_head(self, head: FittedHead | None, mode: str | None, labels: np.ndarray) -> None:
         """Add the logits of a trained head to every matrix from now on, as "margin" or "feature"; ``labels`` name the columns."""
@@ -172,6 +197,8 @@ class MatrixBuilder:
         names = [name for columns in evidence.text.values() for name in columns]
         if evidence.behavior is not None:
             names += [*evidence.behavior.key_columns(), evidence.behavior.log.timestamp]
+        if evidence.label_statistics is not None:
+            names += evidence.label_statistics.required_columns()
         return list(dict.fromkeys([*names, *evidence.categorical, *evidence.numeric]))
 
     def replace_log(self, events: Frame) -> None:
@@ -193,6 +220,14 @@ class MatrixBuilder:
 
     def join(self, examples: pl.DataFrame, encoded: EncodedTexts, events: Frame | None = None) -> FeatureMatrix:
         """The matrix of checked examples without the head."""
+        matrix = self._without_labels(examples, encoded, events)
+        if self.label_columns is None:
+            return matrix
+        return FeatureMatrix.join([matrix, self.label_columns.matrix(examples)])
+
+    def _without_labels(
+        self, examples: pl.DataFrame, encoded: EncodedTexts, events: Frame | None = None
+    ) -> FeatureMatrix:
         evidence, embedded = self.evidence, encoded.embedded
         for vectors in self.id_vectors.values():
             vectors.learn(examples, "examples")
@@ -211,7 +246,7 @@ class MatrixBuilder:
             parts.append(attributes(examples, self.categories, evidence.numeric, "examples"))
         if parts:
             return FeatureMatrix.join(parts)
-        if evidence.channels.head is None:
+        if evidence.channels.head is None and evidence.label_statistics is None:
             raise MatrixError("the model has no columns: every text channel is off, which leaves nothing to learn from")
         return FeatureMatrix(np.empty((examples.height, 0), dtype=np.float32), ())
 

@@ -15,7 +15,7 @@ import polars as pl
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from features import BehaviorFeatures
+from features import BehaviorFeatures, LabelStatistics
 from features.event_log import microseconds
 from features.frames import Frame, answer_in_kind, closest
 from hybrid.artifact import save, versions
@@ -30,6 +30,7 @@ from hybrid.head import HeadFit, fit_head
 from hybrid.head.choice import NO_HEAD, HeadChoice, choose, splits_to_compare, with_head
 from hybrid.head.folds import head_folds
 from hybrid.holdout import hold_out
+from hybrid.label_columns import held_apart
 from hybrid.labels import as_labels, encode, row_weights
 from hybrid.matrix import TEXT_HEAD, FeatureMatrix
 from hybrid.metrics import metric
@@ -66,6 +67,10 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
     categorical, numeric : sequence of str, default ()
         Attributes of the examples. Values that training did not see count as missing.
     encoder : TextEncoder, str, Path or object with ``.encode``, default "all-MiniLM-L6-v2"
+    label_statistics : LabelStatistics, optional
+        How often other rows of a key had each label, as columns of the group "label statistics". Of two classes it is the mean of being
+        the second of ``classes_``; of more each class has a mean, 16 classes at most. Training rows have them out of time or out of
+        fold, all other rows from the training rows' labels. Every label counts 1, whatever its weight.
     booster : {"xgboost", "lightgbm"}, default "xgboost"
     device : {"auto", "cpu", "cuda"}, default "auto"
         ``"cuda"`` where there is none is an error.
@@ -143,6 +148,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         booster: str = "xgboost",
         device: str = "auto",
         *,
+        label_statistics: LabelStatistics | None = None,
         head: str | None = "auto",
         text_channels: Mapping[str, Any] | None = None,
         feature_weights: Mapping[str, float] | None = None,
@@ -170,6 +176,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         self.encoder = encoder
         self.booster = booster
         self.device = device
+        self.label_statistics = label_statistics
         self.head = head
         self.text_channels = text_channels
         self.feature_weights = feature_weights
@@ -230,6 +237,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         self.classes_, codes = encode(labels, None, "y")
         weight = row_weights(codes, self.classes_, self.class_weight, sample_weight)
         metric(self.eval_metric, len(self.classes_))
+        of_labels = None if self.label_statistics is None else builder.fit_labels(frame, codes, self.classes_)
         valid = None
         if eval_set is not None:
             valid_frame = builder.check(eval_set[0], "eval_set")
@@ -238,10 +246,15 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
 
         encoded = builder.encode(frame, progress)
         matrix = builder.fit(frame, encoded, events)
-        row_groups, times = _as_groups(groups, frame.height), _times(self.behavior, frame)
+        if of_labels is not None:
+            matrix = FeatureMatrix.join([matrix, of_labels])
+        row_groups, times = _as_groups(groups, frame.height), _times(self.timestamp(), frame)
         held = None
         if valid is None and self.early_stopping_rounds is not None:
             held = hold_out(codes, row_groups, times, self.random_state)
+        held_labels = None
+        if held is not None and self.label_statistics is not None:
+            held_labels = held_apart(self.label_statistics, frame, codes, self.classes_, held)
         built = time.perf_counter()
         self.head_ = NO_HEAD
         if builder.evidence.channels.head is not None and TEXT_HEAD not in self.without:
@@ -251,7 +264,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         matrix = self.select(matrix)
         valid_data = None if valid is None else (self.select(builder.matrix(valid[0], None, progress)), valid[1])
         headed = time.perf_counter()
-        self.booster_ = self._grow(matrix, codes, weight, valid_data, held, progress)
+        self.booster_ = self._grow(matrix, codes, weight, valid_data, held, held_labels, progress)
         self.builder_ = builder
         self.columns_ = matrix.columns
         self.reference_ = Reference.draw(matrix, self.random_state)
@@ -443,7 +456,8 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         Compared out of fold on the new rows, by log loss: the model as it is; a head trained anew under the same trees (where there is a
         head); more trees after the model's own (XGBoost), as many as help; and, with ``source``, a refit on both domains' rows, those of
         the source weighing 0.1 or 0.5 of a new one. The best is then made of all new rows; it must be better than the model as it is by
-        more than a standard error, for few rows flatter the best of many.
+        more than a standard error, for few rows flatter the best of many. Statistics of labels stay those of the rows that the model was
+        fitted to, but for a refit, which learns them from both domains' rows.
 
         Parameters
         ----------
@@ -478,7 +492,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             events,
             source=source,
             groups=_as_groups(groups, len(X)),
-            times=partial(_times, self.behavior),
+            times=partial(_times, self.timestamp()),
             progress=progress,
         )
 
@@ -517,9 +531,16 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             categorical=self.categorical,
             numeric=self.numeric,
             channels=self.channels(),
+            label_statistics=self.label_statistics,
             encoder=encoder,
             device=device,
         )
+
+    def timestamp(self) -> str | None:
+        """The column of the examples' times: of the behaviour's log, else of statistics of labels by time; None without either."""
+        if self.behavior is not None:
+            return self.behavior.log.timestamp
+        return None if self.label_statistics is None else self.label_statistics.timestamp
 
     def channels(self) -> TextChannels:
         """The text channels as declared, checked."""
@@ -597,8 +618,9 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             "booster": f"{self.booster}, {self.booster_.best_iteration} rounds",
             "devices": {step: device for step, device in self.devices_.items() if device},
         }
-        if self.behavior is not None:
-            times = frame[self.behavior.log.timestamp]
+        timestamp = self.timestamp()
+        if timestamp is not None:
+            times = frame[timestamp]
             shown["period"] = f"{times.min()!s} to {times.max()!s}"
         if self.text and self.builder_.encoder is not None:
             shown["encoder"] = repr(self.builder_.encoder)
@@ -655,6 +677,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         weight: np.ndarray | None,
         valid: tuple[FeatureMatrix, np.ndarray] | None,
         held: tuple[np.ndarray, np.ndarray] | None,
+        held_labels: tuple[FeatureMatrix, FeatureMatrix] | None,
         progress: Progress | None,
     ) -> Booster:
         parameters = self.tree_parameters()
@@ -662,9 +685,10 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         if held is not None:
             train, out = held
             part = None if weight is None else weight[train]
-            search = self.grow(
-                matrix.rows(train), codes[train], part, (matrix.rows(out), codes[out]), parameters, report
-            )
+            learned, judged = matrix.rows(train), matrix.rows(out)
+            if held_labels is not None:
+                learned, judged = learned.replacing(held_labels[0]), judged.replacing(held_labels[1])
+            search = self.grow(learned, codes[train], part, (judged, codes[out]), parameters, report)
             parameters = dataclasses.replace(parameters, n_estimators=search.best_iteration)
         return self.grow(matrix, codes, weight, valid, parameters, None if valid is None else report)
 
@@ -684,5 +708,5 @@ def _as_groups(groups: Any, n_rows: int) -> np.ndarray | None:
     return ids.rank("dense").cast(pl.Int64).fill_null(alone).to_numpy()
 
 
-def _times(behavior: BehaviorFeatures | None, frame: pl.DataFrame) -> np.ndarray | None:
-    return None if behavior is None else microseconds(frame[behavior.log.timestamp], "examples").to_numpy()
+def _times(timestamp: str | None, frame: pl.DataFrame) -> np.ndarray | None:
+    return None if timestamp is None else microseconds(frame[timestamp], "examples").to_numpy()

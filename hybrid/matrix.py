@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -122,6 +123,15 @@ class FeatureMatrix:
     def rows(self, index: np.ndarray) -> FeatureMatrix:
         """The rows at ``index``, in its order."""
         return FeatureMatrix(self.values[index], self.columns, None if self.margin is None else self.margin.rows(index))
+
+    def replacing(self, other: FeatureMatrix) -> FeatureMatrix:
+        """The matrix with the columns that it shares with another of the same rows taken from that one."""
+        places = {column.name: i for i, column in enumerate(other.columns)}
+        shared = [i for i, column in enumerate(self.columns) if column.name in places]
+        values: Any = self.values.clone() if isinstance(self.values, torch.Tensor) else self.values.copy()
+        own = other.values[:, [places[self.columns[i].name] for i in shared]]
+        values[:, shared] = torch.as_tensor(own, device=values.device) if isinstance(values, torch.Tensor) else own
+        return FeatureMatrix(values, self.columns, self.margin)
 
     def without(self, groups: Sequence[str]) -> FeatureMatrix:
         """The matrix less the columns of ``groups``, and less the margin where "text head" is one of them."""
