@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from hybrid.encoded_texts import EncodedTexts
 from hybrid.head import FittedHead, fit_head
 from hybrid.head.choice import with_head
 from hybrid.head.folds import head_folds
+from hybrid.label_columns import held_apart
 from hybrid.labels import row_weights
 from hybrid.matrix import TEXT_HEAD
 from tuning.behavior_options import BehaviorColumns, in_variant, is_variant, variants, without_variant
@@ -85,6 +86,9 @@ class Plan:
     seconds : float
         What building took.
     binned : BinnedStore
+    label_columns : sequence of (FeatureMatrix, FeatureMatrix)
+        Statistics of labels of each fold's training and validation rows, both from the former's labels; the matrix has NaN in their
+        place. Empty where none are declared.
     heads : dict from (fold, weights) to FoldHead
     share_head : callable (name, train), optional
         Trains the head of a fold, or gives the one that another process trained.
@@ -99,6 +103,7 @@ class Plan:
     n_jobs: int
     seconds: float
     binned: BinnedStore
+    label_columns: Sequence[tuple[FeatureMatrix, FeatureMatrix]] = ()
     heads: dict[tuple[int, str], FoldHead] = field(default_factory=dict)
     share_head: Callable[[str, Callable[[], FoldHead]], FoldHead] | None = None
 
@@ -115,9 +120,11 @@ class Plan:
         """Embed, compute behaviour and join: once for all folds and trials.
 
         One matrix serves every fold without leaking: as-of features read strictly earlier events only, and all else that the builder
-        fits (principal axes, categories, priors of rates) never sees a label. The text head does, and is trained fold by fold.
+        fits (principal axes, categories, priors of rates) never sees a label. Statistics of labels and the text head do, and are made
+        fold by fold.
         """
         started = time.perf_counter()
+        label_columns = _label_columns(task)
         channels = dict(task.model.text_channels or {})
         if task.model.text:
             reduction = task.model.channels().coordinates.reduction
@@ -136,6 +143,9 @@ class Plan:
             other = behavior_matrix(behavior.described_by([family]), task.examples, None)
             columns = (dataclasses.replace(column, name=in_variant(column.name, name)) for column in other.columns)
             parts.append(FeatureMatrix(other.values, tuple(columns)))
+        if label_columns:
+            named = label_columns[0][0].columns
+            parts.append(FeatureMatrix(np.full((len(task.codes), len(named)), np.nan, dtype=np.float32), named))
         balances = (
             {repr(choice): choice for choice in choices_of(space["class_weight"])} if "class_weight" in space else {}
         )
@@ -153,6 +163,7 @@ class Plan:
             n_jobs=max(1, (task.model.n_jobs or joblib.cpu_count()) // n_workers),
             seconds=time.perf_counter() - started,
             binned=BinnedStore(budget(memory, matrix, n_workers)),
+            label_columns=label_columns,
         )
 
     def columns(self, settings: Mapping[str, Any]) -> np.ndarray:
@@ -248,6 +259,8 @@ class Plan:
     def _read(self, fold_number: int, settings: Mapping[str, Any], some: np.ndarray) -> FeatureMatrix:
         """What a trial's trees read of the first validation rows of a fold."""
         part = self.part(some, self.columns(settings))
+        if self.label_columns:
+            part = part.replacing(self.label_columns[fold_number][1].rows(np.arange(len(some))))
         mode = None if TEXT_HEAD in settings["without"] else settings.get("head")
         if mode is None:
             return part
@@ -268,6 +281,9 @@ class Plan:
             how: dict[str, Any] = {"max_bin": max_bin, "device": self.task.model.device, "n_jobs": self.n_jobs}
             weight = self.weight(settings)
             parts = [self.part(rows, columns) for rows in (fold.train, fold.valid)]
+            if self.label_columns:
+                own = self.label_columns[fold_number]
+                parts = [part.replacing(of_fold) for part, of_fold in zip(parts, own, strict=True)]
             if mode is not None:
                 head = self.head(fold_number, settings)
                 parts = [
@@ -308,6 +324,14 @@ class Plan:
             random_state=random_state,
         )
         return FoldHead(fit.head, fit.logits, fit.head.logits(self.encoded.rows(fold.valid)))
+
+
+def _label_columns(task: Task) -> list[tuple[FeatureMatrix, FeatureMatrix]]:
+    """Statistics of labels by fold, as ``Plan`` has them."""
+    declared = task.model.label_statistics
+    if declared is None:
+        return []
+    return [held_apart(declared, task.examples, task.codes, task.classes, (f.train, f.valid)) for f in task.folds]
 
 
 def _predict_ms(booster: Booster, matrix: FeatureMatrix) -> float:

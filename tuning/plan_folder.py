@@ -1,7 +1,8 @@
 """A plan as a folder that processes share: arrays mapped from .npy files, texts from Arrow, all else JSON.
 
     plan.json               the model's parameters, classes, folds, columns
-    {array}.npy             the matrix, codes, weights, the folds' rows, and, where a head is trained, vectors and which one each row has
+    {array}.npy             the matrix, codes, weights, the folds' rows, statistics of labels by fold where they are declared, and, where a
+                            head is trained, vectors and which one each row has
     texts_{role}.arrow      texts that a head reads
     head_{name}.safetensors a head and its logits, by the process that needed them first
 
@@ -30,6 +31,7 @@ from hybrid.encoded_texts import EncodedTexts
 from hybrid.encoder import Embedded
 from hybrid.errors import ParameterError
 from hybrid.head import FittedHead
+from hybrid.label_columns import GROUP as LABEL_STATISTICS
 from hybrid.matrix import Column
 from hybrid.metrics import metric
 from tuning.behavior_options import BehaviorColumns, BehaviorSlot
@@ -39,7 +41,7 @@ from tuning.plan import FoldHead, Plan
 from tuning.task import Task
 
 _PLAN = "plan.json"
-_NOT_READ = ("behavior", "encoder", "class_weight")
+_NOT_READ = ("behavior", "encoder", "label_statistics", "class_weight")
 """Parameters of the model that training on a ready matrix does not read, and that JSON may not be able to hold."""
 
 
@@ -62,6 +64,7 @@ def write_plan(plan: Plan, folder: Path) -> None:
         "behavior": None if plan.behavior is None else dataclasses.asdict(plan.behavior),
         "weights": list(plan.weights),
         "roles": roles,
+        "label_columns": len(plan.label_columns),
         "n_jobs": plan.n_jobs,
         "budget": plan.binned.budget,
     }
@@ -72,6 +75,11 @@ def write_plan(plan: Plan, folder: Path) -> None:
     arrays = {"matrix": plan.matrix.numpy(), "codes": task.codes}
     arrays |= {
         f"fold_{i}_{part}": getattr(fold, part) for i, fold in enumerate(task.folds) for part in ("train", "valid")
+    }
+    arrays |= {
+        f"label_columns_{i}_{part}": matrix.numpy()
+        for i, pair in enumerate(plan.label_columns)
+        for part, matrix in zip(("train", "valid"), pair, strict=True)
     }
     optional = {"row_groups": task.row_groups, "times": task.times}
     optional |= {f"weight_{i}": weight for i, weight in enumerate(plan.weights.values())}
@@ -112,9 +120,10 @@ def open_plan(folder: Path) -> Plan:
         texts[role] = pl.read_ipc(folder / f"texts_{i}.arrow")["text"]
         vectors = torch.from_numpy(_array(folder, f"vectors_{i}")).to(device)
         embedded[role] = Embedded(vectors, _array(folder, f"index_{i}"))
+    columns = tuple(Column(**column) for column in told["columns"])
     return Plan(
         task=task,
-        matrix=FeatureMatrix(_array(folder, "matrix"), tuple(Column(**column) for column in told["columns"])),
+        matrix=FeatureMatrix(_array(folder, "matrix"), columns),
         encoded=EncodedTexts(texts, embedded),
         coordinates=Coordinates(**told["coordinates"]),
         behavior=None if told["behavior"] is None else _behavior(told["behavior"]),
@@ -122,6 +131,7 @@ def open_plan(folder: Path) -> Plan:
         n_jobs=told["n_jobs"],
         seconds=0.0,
         binned=BinnedStore(told["budget"]),
+        label_columns=[_label_columns(folder, i, columns) for i in range(told["label_columns"])],
         share_head=partial(_shared_head, folder, [] if head is None else head.read(told["roles"])),
     )
 
@@ -142,6 +152,13 @@ def _shared_head(folder: Path, roles: Sequence[str], name: str, train: Callable[
     logits = {part: tensors.pop(part) for part in ("train", "valid")}
     fitted = FittedHead.restore(roles, tensors, "cpu")
     return FoldHead(fitted, logits["train"].numpy(), logits["valid"].numpy())
+
+
+def _label_columns(folder: Path, fold: int, columns: Sequence[Column]) -> tuple[FeatureMatrix, FeatureMatrix]:
+    """The statistics of labels of a fold's training and validation rows."""
+    own = tuple(column for column in columns if column.group == LABEL_STATISTICS)
+    train, valid = (_array(folder, f"label_columns_{fold}_{part}") for part in ("train", "valid"))
+    return FeatureMatrix(train, own), FeatureMatrix(valid, own)
 
 
 def _behavior(told: dict[str, Any]) -> BehaviorColumns:

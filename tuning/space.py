@@ -19,6 +19,7 @@ from hybrid.channels import AUTO, FEATURE, MARGIN, TextChannels, plain
 from hybrid.coordinates import coordinate_columns
 from hybrid.errors import DeviceError
 from hybrid.interest import GROUP as RECENT_INTEREST
+from hybrid.label_columns import GROUP as LABEL_STATISTICS
 from hybrid.match import GROUP as TEXT_MATCH
 from hybrid.match import match_columns
 from hybrid.matrix import TEXT_HEAD
@@ -334,6 +335,8 @@ def groups(model: HybridClassifier) -> list[str]:
             found.append(RECENT_INTEREST)
     if model.categorical or model.numeric:
         found.append(ATTRIBUTES)
+    if model.label_statistics is not None:
+        found.append(LABEL_STATISTICS)
     if model.channels().head is not None:
         found.append(TEXT_HEAD)
     return list(dict.fromkeys(found))

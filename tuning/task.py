@@ -196,7 +196,7 @@ class Task:
         kind = cv if isinstance(cv, str) else "given"
         splitting = Splitting.check(kind, folds, gap, train_span, time, groups_of_rows, random_state)
         row_groups = times = None
-        if splitting.by_time or unfitted.behavior is not None:
+        if splitting.by_time or unfitted.timestamp() is not None:
             times = _times(unfitted, frame, time)
         if splitting.by_group:
             row_groups = _groups(unfitted, frame, groups_of_rows)
@@ -279,6 +279,8 @@ class Task:
         parameters["encoder"] = _encoder_name(parameters["encoder"]) if self.model.text else None
         if self.model.behavior is not None:
             parameters["behavior"] = self.model.behavior.get_params(deep=False)
+        if self.model.label_statistics is not None:
+            parameters["label_statistics"] = self.model.label_statistics.get_params(deep=False)
         stays = sorted(set(parameters) - (_TUNED & {*space, "without"}) - _WITHOUT_EFFECT)
         return {
             "examples": _digest(self.examples.select(builder.required_columns())),
@@ -315,10 +317,9 @@ def _length(name: str, declared: str | None) -> int | None:
 
 
 def _times(model: HybridClassifier, frame: pl.DataFrame, time: str | None) -> np.ndarray:
+    time = time or model.timestamp()
     if time is None:
-        if model.behavior is None:
-            raise FoldError('cv="time" needs a timestamp: name its column, time="..."; the model declares no behavior')
-        time = model.behavior.log.timestamp
+        raise FoldError('cv="time" needs a timestamp: name its column, time="..."; the model declares no behavior')
     require_columns(frame, [time], "examples")
     return microseconds(frame[time], "examples").to_numpy()
 
