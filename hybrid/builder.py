@@ -25,7 +25,7 @@ from hybrid.head.choice import with_head
 from hybrid.id_vectors import TextVectors, text_vectors
 from hybrid.interest import GROUP as RECENT_INTEREST
 from hybrid.interest import RecentInterest
-from hybrid.label_columns import LabelColumns
+from hybrid.label_columns import LabelColumns, label_matrix
 from hybrid.match import TextMatch, match_columns
 from hybrid.matrix import Column, FeatureMatrix
 from hybrid.texts import role_columns, role_text
@@ -171,7 +171,7 @@ class MatrixBuilder:
         assert self.evidence.label_statistics is not None
         declared = self.evidence.label_statistics
         self.label_columns, of_training = LabelColumns.fit(declared, examples, codes, classes)
-        return of_training
+        return label_matrix(of_training)
 
     def give_head(self, head: FittedHead | None, mode: str | None, labels: np.ndarray) -> None:
         """Add the logits of a trained head to every matrix from now on, as "margin" or "feature"; ``labels`` name the columns."""
@@ -223,7 +223,7 @@ class MatrixBuilder:
         matrix = self._without_labels(examples, encoded, events)
         if self.label_columns is None:
             return matrix
-        return FeatureMatrix.join([matrix, self.label_columns.matrix(examples)])
+        return FeatureMatrix.join([matrix, label_matrix(self.label_columns.transform(examples))])
 
     def _without_labels(
         self, examples: pl.DataFrame, encoded: EncodedTexts, events: Frame | None = None

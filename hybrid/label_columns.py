@@ -37,8 +37,8 @@ class LabelColumns:
     @classmethod
     def fit(
         cls, declared: LabelStatistics, examples: pl.DataFrame, codes: np.ndarray, classes: np.ndarray
-    ) -> tuple[Self, FeatureMatrix]:
-        """Fit to training rows; with them come the columns of these rows, each from labels that it may know.
+    ) -> tuple[Self, pl.DataFrame]:
+        """Fit to training rows; returns the columns of these rows too, each from labels that the row may know.
 
         Parameters
         ----------
@@ -63,12 +63,12 @@ class LabelColumns:
         of_rows = [one.fit_transform(examples, codes == code) for code, one in fitted.statistics.items()]
         return fitted, fitted._joined(of_rows)
 
-    def matrix(self, examples: pl.DataFrame) -> FeatureMatrix:
-        """The columns of rows that were not trained on."""
+    def transform(self, examples: pl.DataFrame) -> pl.DataFrame:
+        """The columns of rows that were not trained on: by key a mean for each class, Float64, and one count, Int32."""
         return self._joined([one.transform(examples) for one in self.statistics.values()])
 
     def check_examples(self, examples: pl.DataFrame) -> None:
-        """Raise for examples that ``matrix`` could not use."""
+        """Raise for examples that ``transform`` could not use."""
         self._first.check_examples(examples)
 
     @property
@@ -81,7 +81,7 @@ class LabelColumns:
         return self._first.declaration()
 
     def log(self) -> pl.DataFrame:
-        """What ``matrix`` reads: ``LabelStatistics.log_`` with class codes as labels."""
+        """What ``transform`` reads: ``LabelStatistics.log_`` with class codes as labels."""
         codes = sum((code * one.labels_ for code, one in self.statistics.items()), np.zeros(self._first.n_labels_))
         return self._first.log_.with_columns(pl.Series(LABEL, codes.astype(np.int32)))
 
@@ -97,16 +97,20 @@ class LabelColumns:
     def _first(self) -> LabelStatistics:
         return next(iter(self.statistics.values()))
 
-    def _joined(self, of_classes: Sequence[pl.DataFrame]) -> FeatureMatrix:
-        """A mean for each class and one count, by key."""
+    def _joined(self, of_classes: Sequence[pl.DataFrame]) -> pl.DataFrame:
         names = self._first.get_feature_names_out().tolist()
-        found: dict[str, pl.Series] = {}
+        found = []
         for mean, count in zip(names[::2], names[1::2], strict=True):
             for label, frame in zip(self.labels, of_classes, strict=True):
-                found[mean if len(self.labels) == 1 else f"{mean}__{label}"] = frame[mean]
-            found[count] = of_classes[0][count]
-        values = np.stack([column.cast(pl.Float32).to_numpy() for column in found.values()], axis=1)
-        return FeatureMatrix(values, tuple(Column(name, GROUP) for name in found))
+                found.append(frame[mean].alias(mean if len(self.labels) == 1 else f"{mean}__{label}"))
+            found.append(of_classes[0][count])
+        return pl.DataFrame(found)
+
+
+def label_matrix(features: pl.DataFrame) -> FeatureMatrix:
+    """Statistics of labels as a matrix, NaN where nothing is known."""
+    values = np.stack([column.cast(pl.Float32).to_numpy() for column in features], axis=1)
+    return FeatureMatrix(values, tuple(Column(name, GROUP) for name in features.columns))
 
 
 def held_apart(
@@ -119,7 +123,7 @@ def held_apart(
     """The columns of rows to train on and of rows held out, both from the labels of the former alone."""
     train, held = split
     fitted, of_train = LabelColumns.fit(declared, examples[train], codes[train], classes)
-    return of_train, fitted.matrix(examples[held])
+    return label_matrix(of_train), label_matrix(fitted.transform(examples[held]))
 
 
 def _counted(classes: np.ndarray) -> range:
