@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from intentree.inputs import Examples
 
 
-def audited(config: Config, behavior: BehaviorFeatures, splits: Mapping[str, Examples]) -> AuditReport:
-    """Audit fitted features on the examples of all splits, which are its folds.
+def audited(
+    config: Config, behavior: BehaviorFeatures, splits: Mapping[str, Examples], columns: pl.DataFrame | None
+) -> AuditReport:
+    """Audit fitted features, and further columns, on the examples of all splits, which are its folds.
 
     Test rows are those of `test`, without it those of `valid`, without both the last fifth. Two examples are the same when they agree in
     keys, timestamp and all that `[model]` reads of them.
@@ -32,6 +34,7 @@ def audited(config: Config, behavior: BehaviorFeatures, splits: Mapping[str, Exa
         None,
         frame,
         frame[config.examples.label],
+        columns=columns,
         split=None if held is None else names == held,
         folds=names,
         identity=[name for name in dict.fromkeys(identity) if name in frame.columns],

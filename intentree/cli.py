@@ -48,10 +48,12 @@ def main(
 
 # The verbs, in the order of work. One that reads no TOML file has no outline.
 app.command()(demo)
-app.command(epilog=outline("events", "examples", "behavior", "output"))(features)
+app.command(epilog=outline("events", "examples", "behavior", "label_statistics", "output"))(features)
 app.command(epilog=outline("encoder", "finetune"))(finetune)
 app.command(epilog=outline("examples", "encoder", "model"))(encode)
-app.command(epilog=outline("events", "examples", "behavior", "encoder", "model", "output"))(fit)
-app.command(epilog=outline("events", "examples", "behavior", "encoder", "model", "tune", "output"))(tune)
+app.command(epilog=outline("events", "examples", "behavior", "label_statistics", "encoder", "model", "output"))(fit)
+app.command(epilog=outline("events", "examples", "behavior", "label_statistics", "encoder", "model", "tune", "output"))(
+    tune
+)
 app.command(epilog=outline("score", "output"))(score)
 app.command(epilog=outline("examples", "report", "output"))(report)

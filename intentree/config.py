@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from features import BehaviorFeatures, EventLog
+from features import BehaviorFeatures, EventLog, LabelStatistics
 from features.frames import closest
 from hybrid import EmbeddingStore, HybridClassifier, TextEncoder, finetune, score_parquet
 from hybrid.languages import BOTH, LANGUAGES
@@ -98,7 +98,7 @@ KEYWORDS = {
             "store": Annotated[str, AfterValidator(_store)] | Annotated[dict[str, Any], STORE] | None,
         },
     ),
-    "model": Keywords(HybridClassifier, leave_out={"behavior", "encoder"}),
+    "model": Keywords(HybridClassifier, leave_out={"behavior", "encoder", "label_statistics"}),
     "tune": Keywords(
         tune,
         leave_out={"model", "examples", "y", "events", "groups", "progress", "on_trial"},
@@ -128,6 +128,7 @@ KEYWORDS = {
             "show_texts": Sequence[str],
         },
     ),
+    "label_statistics": Keywords(LabelStatistics),
 }
 """Tables whose keys are the parameters of a class or function. What is left out comes from the other tables."""
 
@@ -169,6 +170,7 @@ class Config(Table):
     events: Annotated[dict[str, Any], KEYWORDS["events"]] | None = None
     examples: Examples | None = None
     behavior: Annotated[dict[str, Any], KEYWORDS["behavior"]] | None = None
+    label_statistics: Annotated[dict[str, Any], KEYWORDS["label_statistics"]] | None = None
     encoder: Annotated[dict[str, Any], KEYWORDS["encoder"]] = {}
     finetune: Annotated[dict[str, Any], KEYWORDS["finetune"]] | None = None
     model: Annotated[dict[str, Any], KEYWORDS["model"]] | None = None

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from features import BehaviorFeatures, EventLog
+from features import BehaviorFeatures, EventLog, LabelStatistics
 from features.frames import closest
 from hybrid import EmbeddingStore, HybridClassifier, TextEncoder
 from hybrid.id_vectors import text_vectors
@@ -46,7 +46,7 @@ def read_examples(config: Config, split: str, files: Sequence[Path] | None = Non
     files = files or getattr(declared, split)
     if files is None:
         return None
-    frame = read_table(files, time=None if config.events is None else config.events["timestamp"])
+    frame = read_table(files, time=(config.events or config.label_statistics or {}).get("timestamp"))
 
     def column(name: str | None) -> pl.Series | None:
         if name is not None and name not in frame.columns:
@@ -89,6 +89,11 @@ def declared_behavior(config: Config) -> BehaviorFeatures | None:
     return BehaviorFeatures(log, **config.behavior)
 
 
+def declared_label_statistics(config: Config) -> LabelStatistics | None:
+    """The statistics of labels of `[label_statistics]`."""
+    return None if config.label_statistics is None else LabelStatistics(**config.label_statistics)
+
+
 def with_declared_vectors(
     config: Config, behavior: BehaviorFeatures, frames: Sequence[pl.DataFrame]
 ) -> BehaviorFeatures:
@@ -115,7 +120,12 @@ def declared_model(config: Config, y: pl.Series) -> HybridClassifier:
     declared = dict(config.model or {})
     if isinstance(declared.get("class_weight"), dict):
         declared["class_weight"] = _class_weight(declared["class_weight"], y)
-    return HybridClassifier(behavior=declared_behavior(config), encoder=declared_encoder(config), **declared)
+    return HybridClassifier(
+        behavior=declared_behavior(config),
+        encoder=declared_encoder(config),
+        label_statistics=declared_label_statistics(config),
+        **declared,
+    )
 
 
 def _class_weight(weights: dict[str, float], y: pl.Series) -> dict[Any, float]:

@@ -38,6 +38,15 @@ distinct = ["item"]
 #gap = true
 lag = "5m"                       # how late events may become known; default: none
 families = [{ family = "similar", part = "query" }]  # more: docs/behaviour-features.md""",
+    "label_statistics": """\
+[label_statistics]               # features.LabelStatistics; optional: means of other rows' labels, by key
+keys = ["item_id", ["user_id", "category"]]
+#folds = "time"                  # or "group": out of fold by groups, without timestamp and horizon
+timestamp = "ts"
+horizon = "7d"                   # how long after it a label is known; "0s" for at once
+groups = false                   # for folds = "group": "shop_id"
+#n_folds = 5                     # for folds = "group"
+strength = 20.0                  # labels that the mean of all is worth; default: estimated""",
     "encoder": """\
 [encoder]                        # hybrid.TextEncoder; optional
 #model = "all-MiniLM-L6-v2"      # a name on the Hugging Face hub, or a folder

@@ -166,7 +166,7 @@ def _labelled(model: HybridClassifier, files: Sequence[Path], label: str | None)
 
     if label is None:
         raise ConfigError("say which column holds the labels: --label NAME")
-    frame = read_table(files, time=None if model.behavior is None else model.behavior.log.timestamp)
+    frame = read_table(files, time=model.timestamp())
     if label not in frame.columns:
         raise TableError(f"{files[0]} has no column {label!r}{closest(label, frame.columns)}")
     return frame, frame[label]

@@ -29,7 +29,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from typer.testing import CliRunner, Result
 
 import hybrid
-from features import BehaviorFeatures, Decay, EventLog, Similar
+from features import BehaviorFeatures, Decay, EventLog, LabelStatistics, Similar
 from hybrid import EmbeddingStore, HybridClassifier, TextEncoder
 from intentree.cli import app
 from intentree.config import Examples, Output
@@ -190,6 +190,60 @@ def test_families_are_tables_of_their_options_and_read_the_declared_encoder(fold
     refused = intentree("features", study)
     assert refused.exit_code == 2
     assert "the family 'decay' has no option 'half_life'; did you mean 'half_lives'?" in refused.stderr
+
+
+LABEL_STATISTICS = """
+[label_statistics]
+keys = ["item_id", ["user_id", "item_id"]]
+timestamp = "ts"
+horizon = "1d"
+"""
+
+
+def test_statistics_of_labels_are_declared_in_the_file_for_every_verb(folder: Path) -> None:
+    study = folder / "study.toml"
+    study.write_text(STUDY + LABEL_STATISTICS)
+    statistics = LabelStatistics(["item_id", ("user_id", "item_id")], timestamp="ts", horizon="1d")
+    printed = ran("features", study, "--audit")
+    assert "900 examples with 24 features" in printed
+    assert "audit of 24 columns passed: 0 evidence" in printed
+    train = read(folder, "train")
+    of_train = statistics.fit_transform(train, train["bought"])
+    expected = pl.concat([of_train, *(statistics.transform(read(folder, split)) for split in ("valid", "test"))])
+    assert_frame_equal(read(folder, "features").select(expected.columns), expected)
+    assert re.search(r"label statistics +4 ", ran("fit", study))
+    model = HybridClassifier(
+        numeric=["price"], behavior=behavior(), label_statistics=statistics, class_weight={True: 2, False: 1},
+        n_estimators=30, n_jobs=1,
+    )  # fmt: skip
+    valid, test = read(folder, "valid"), read(folder, "test")
+    model.fit(train, train["bought"], events=events_of(folder), eval_set=(valid, valid["bought"]))
+    ran("score", study)
+    scores = pl.read_parquet(folder / "scores" / "test.parquet")["proba_True"].to_numpy()
+    np.testing.assert_array_equal(scores, model.predict_proba(test)[:, 1])
+    assert "label statistics" in ran("report", study, "-o", folder / "r.json") + (folder / "r.json").read_text()
+    ran("tune", study)
+    assert "label statistics" in (folder / "study.html").read_text()
+
+
+def test_features_of_labels_alone_need_no_log(folder: Path) -> None:
+    declared = STUDY[STUDY.index("[examples]") : STUDY.index("[behavior]")] + LABEL_STATISTICS
+    (folder / "study.toml").write_text(declared.replace('id = ["request_id"]\n', ""))
+    ran("features", folder / "study.toml")
+    assert read(folder, "features").columns == [
+        "split", "item_id", "user_id", "ts", "bought", "item_id__label_mean", "item_id__label_count",
+        "user_id_x_item_id__label_mean", "user_id_x_item_id__label_count",
+    ]  # fmt: skip
+    refused = intentree("features", folder / "study.toml", "--audit")
+    assert refused.exit_code == 2
+    assert "has no table [behavior], which is needed here" in refused.stderr
+
+
+def test_features_of_labels_out_of_core_are_refused(folder: Path) -> None:
+    (folder / "study.toml").write_text(STUDY + LABEL_STATISTICS)
+    refused = intentree("features", folder / "study.toml", "--out-of-core")
+    assert refused.exit_code == 2
+    assert "[label_statistics] reads the labels of all train examples at once; run without" in refused.stderr
 
 
 def test_an_audit_passes_and_changes_nothing_that_is_written(folder: Path) -> None:
@@ -440,6 +494,14 @@ MISTAKES = {
     "bad window": (edited('"7d"', '"7 days"'), ["window '7 days'", "'7d'"]),
     "bad language": (edited("[model]", '[output]\nlang = "de"\n[model]'), ["[output] lang", '"en", "zh", "both"', "'de'"]),
     "bad encoder": (edited("[model]", "[encoder]\ndim = 0\n[model]"), ["dim", "positive"]),
+    "bad horizon": (
+        lambda folder: (folder / "study.toml").write_text(STUDY + LABEL_STATISTICS.replace("1d", "1 day")),
+        ["window '1 day'"],
+    ),
+    "unknown option of labels": (
+        lambda folder: (folder / "study.toml").write_text(STUDY + LABEL_STATISTICS.replace("horizon", "horizont")),
+        ["[label_statistics] has no key 'horizont'; did you mean 'horizon'?"],
+    ),
     "class that is not there": (edited("true = 2", "yes = 2"), ["class_weight", "'yes'", "'true'"]),
     "no GPU": (edited("[model]", '[model]\ndevice = "cuda"'), ["cuda"]),
     "bad booster": (edited("n_jobs = 1", 'booster_params = { gamma = "x" }'), ["expect float", "'x'"]),
@@ -598,6 +660,7 @@ def test_progress_is_at_most_a_line_in_five_seconds() -> None:
 TABLES = {
     "events": EventLog,
     "behavior": BehaviorFeatures,
+    "label_statistics": LabelStatistics,
     "encoder": TextEncoder,
     "finetune": hybrid.finetune,
     "model": HybridClassifier,
@@ -609,7 +672,7 @@ FROM_ELSEWHERE = {
     "behavior": {"log"},
     "encoder": {"device"},
     "finetune": {"encoder", "progress"},
-    "model": {"behavior", "encoder"},
+    "model": {"behavior", "encoder", "label_statistics"},
     "tune": {"model", "examples", "y", "events", "groups", "progress", "on_trial"},
     "score": {"artifact", "device", "encoder", "progress"},
     "report": {"self", "X", "y", "baseline", "progress"},
