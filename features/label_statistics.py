@@ -150,9 +150,13 @@ class LabelStatistics(TransformerMixin, BaseEstimator):
         return np.array(names, dtype=object)
 
     def required_columns(self) -> list[str]:
-        """Columns that rows to ``transform`` must have; those to fit need the groups, too."""
+        """Columns that rows to ``transform`` must have; those to ``fit`` need ``group_columns`` too."""
         timed = [self.timestamp] if self.folds == "time" and self.timestamp else []
         return list(dict.fromkeys([*(name for key in self._keys() for name in key), *timed]))
+
+    def group_columns(self) -> list[str]:
+        """Columns of the groups, empty where the labels are parted by time."""
+        return list(as_key(self.groups)) if self.groups is not None and self.folds == "group" else []
 
     def check_examples(self, examples: Frame) -> None:
         """Raise for a declaration that means nothing, and for examples that ``transform`` could not use."""
@@ -180,7 +184,7 @@ class LabelStatistics(TransformerMixin, BaseEstimator):
             self.has_zone_: bool | None = has_zone(given[self.timestamp])
         elif self.folds == "group":
             self.has_zone_ = None
-        frame = self._checked(examples, self._group_columns())
+        frame = self._checked(examples, self.group_columns())
         labels = _labels(y, frame.height)
         known = frame[TIME] + self._delay() if self.folds == "time" else pl.repeat(0, frame.height, eager=True)
         keys = list(dict.fromkeys(name for key in self._keys() for name in key))
@@ -247,7 +251,7 @@ class LabelStatistics(TransformerMixin, BaseEstimator):
 
     def _folds(self, frame: pl.DataFrame) -> Iterator[np.ndarray]:
         """The rows of each fold, as masks."""
-        columns = self._group_columns()
+        columns = self.group_columns()
         absent = frame.filter(pl.any_horizontal(pl.col(columns).is_null())).height
         if absent:
             raise ColumnError(
@@ -290,9 +294,6 @@ class LabelStatistics(TransformerMixin, BaseEstimator):
         if len(set(map(key_name, keys))) < len(keys):
             raise DeclarationError(f"keys {self.keys!r} hold one twice")
         return keys
-
-    def _group_columns(self) -> list[str]:
-        return list(as_key(self.groups)) if self.groups is not None and self.folds == "group" else []
 
     def _delay(self) -> int:
         """Microseconds after its timestamp from which on a label is known, so that "strictly before" means what is documented."""

@@ -14,7 +14,7 @@ from sklearn.model_selection import GroupShuffleSplit
 
 from features import ColumnError, DeclarationError, LabelStatistics, TimestampError
 from hybrid import Blend, HybridClassifier, ParameterError, TextEncoder, load, score_parquet
-from tuning import tune
+from tuning import StudyError, tune
 
 N, NEW = 600, 200
 GROUP = "label statistics"
@@ -204,6 +204,16 @@ def test_workers_and_blends_read_the_same_columns():
         == tune(model(BY_GROUP), X, Y, cv=CV, n_trials=2, random_state=1).trials["value"].to_list()
     )
     assert study.best_models(2).predict_proba(NEW_X).shape == (NEW, 2)
+
+
+def test_a_study_goes_on_with_the_same_statistics_alone(tmp_path):
+    kept = {"cv": CV, "n_trials": 1, "storage": tmp_path / "study.log", "space": FIXED}
+    tune(model(BY_GROUP), X, Y, **kept)
+    with pytest.raises(StudyError, match="model's label_statistics was"):
+        tune(model(clone(BY_GROUP).set_params(n_folds=4)), X, Y, **kept)
+    with pytest.raises(StudyError, match="examples"):
+        tune(model(BY_GROUP), X.with_columns(shop=pl.col("shop") + 1), Y, **kept)
+    assert tune(model(BY_GROUP), X, Y, **kept).trials.height == 2
 
 
 def test_the_group_is_switched_and_its_worth_shows_in_the_trials():

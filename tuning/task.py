@@ -275,15 +275,18 @@ class Task:
         for fold in self.folds:
             for rows in (fold.train, fold.valid):
                 fold_rows.update(len(rows).to_bytes(8) + rows.astype("<i8").tobytes())
+        columns, statistics = builder.required_columns(), self.model.label_statistics
+        if statistics is not None:
+            columns = list(dict.fromkeys([*columns, *statistics.group_columns()]))
         parameters = self.model.get_params(deep=False)
         parameters["encoder"] = _encoder_name(parameters["encoder"]) if self.model.text else None
         if self.model.behavior is not None:
             parameters["behavior"] = self.model.behavior.get_params(deep=False)
-        if self.model.label_statistics is not None:
-            parameters["label_statistics"] = self.model.label_statistics.get_params(deep=False)
+        if statistics is not None:
+            parameters["label_statistics"] = statistics.get_params(deep=False)
         stays = sorted(set(parameters) - (_TUNED & {*space, "without"}) - _WITHOUT_EFFECT)
         return {
-            "examples": _digest(self.examples.select(builder.required_columns())),
+            "examples": _digest(self.examples.select(columns)),
             "labels": _digest(pl.DataFrame({"label": self.classes[self.codes]})),
             "events": ""
             if self.model.behavior is None
