@@ -235,9 +235,9 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         self.check_events(events)
         labels = as_labels(y, frame.height, "y")
         self.classes_, codes = encode(labels, None, "y")
+        of_labels = None if self.label_statistics is None else builder.fit_labels(frame, codes, self.classes_)
         weight = row_weights(codes, self.classes_, self.class_weight, sample_weight)
         metric(self.eval_metric, len(self.classes_))
-        of_labels = None if self.label_statistics is None else builder.fit_labels(frame, codes, self.classes_)
         valid = None
         if eval_set is not None:
             valid_frame = builder.check(eval_set[0], "eval_set")
@@ -246,17 +246,17 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
 
         encoded = builder.encode(frame, progress)
         matrix = builder.fit(frame, encoded, events)
-        if of_labels is not None:
-            matrix = FeatureMatrix.join([matrix, of_labels])
         row_groups, times = _as_groups(groups, frame.height), _times(self.timestamp(), frame)
         held = None
         if valid is None and self.early_stopping_rounds is not None:
             held = hold_out(codes, row_groups, times, self.random_state)
-        held_labels = None
-        if held is not None and self.label_statistics is not None:
-            held_labels = held_apart(self.label_statistics, frame, codes, self.classes_, held)
         built = time.perf_counter()
         self.head_ = NO_HEAD
+        held_labels = None
+        if self.label_statistics is not None and of_labels is not None:
+            matrix = FeatureMatrix.join([matrix, of_labels])
+            if held is not None:
+                held_labels = held_apart(self.label_statistics, frame, codes, self.classes_, held)
         if builder.evidence.channels.head is not None and TEXT_HEAD not in self.without:
             folds = head_folds(codes, row_groups, times, builder.evidence.channels.head.folds, self.random_state)
             splits = splits_to_compare(held or hold_out(codes, row_groups, times, self.random_state), codes, folds)
@@ -618,9 +618,8 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             "booster": f"{self.booster}, {self.booster_.best_iteration} rounds",
             "devices": {step: device for step, device in self.devices_.items() if device},
         }
-        timestamp = self.timestamp()
-        if timestamp is not None:
-            times = frame[timestamp]
+        if self.behavior is not None:
+            times = frame[self.behavior.log.timestamp]
             shown["period"] = f"{times.min()!s} to {times.max()!s}"
         if self.text and self.builder_.encoder is not None:
             shown["encoder"] = repr(self.builder_.encoder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -86,7 +86,7 @@ class Plan:
     seconds : float
         What building took.
     binned : BinnedStore
-    label_columns : sequence of (FeatureMatrix, FeatureMatrix)
+    label_columns : tuple of (FeatureMatrix, FeatureMatrix)
         Statistics of labels of each fold's training and validation rows, both from the former's labels; the matrix has NaN in their
         place. Empty where none are declared.
     heads : dict from (fold, weights) to FoldHead
@@ -103,7 +103,7 @@ class Plan:
     n_jobs: int
     seconds: float
     binned: BinnedStore
-    label_columns: Sequence[tuple[FeatureMatrix, FeatureMatrix]] = ()
+    label_columns: tuple[tuple[FeatureMatrix, FeatureMatrix], ...] = ()
     heads: dict[tuple[int, str], FoldHead] = field(default_factory=dict)
     share_head: Callable[[str, Callable[[], FoldHead]], FoldHead] | None = None
 
@@ -143,12 +143,12 @@ class Plan:
             other = behavior_matrix(behavior.described_by([family]), task.examples, None)
             columns = (dataclasses.replace(column, name=in_variant(column.name, name)) for column in other.columns)
             parts.append(FeatureMatrix(other.values, tuple(columns)))
-        if label_columns:
-            named = label_columns[0][0].columns
-            parts.append(FeatureMatrix(np.full((len(task.codes), len(named)), np.nan, dtype=np.float32), named))
         balances = (
             {repr(choice): choice for choice in choices_of(space["class_weight"])} if "class_weight" in space else {}
         )
+        if label_columns:
+            named = label_columns[0][0].columns
+            parts.append(FeatureMatrix(np.full((len(task.codes), len(named)), np.nan, dtype=np.float32), named))
         matrix = FeatureMatrix.join(parts) if len(parts) > 1 else parts[0]
         return cls(
             task=task,
@@ -326,14 +326,6 @@ class Plan:
         return FoldHead(fit.head, fit.logits, fit.head.logits(self.encoded.rows(fold.valid)))
 
 
-def _label_columns(task: Task) -> list[tuple[FeatureMatrix, FeatureMatrix]]:
-    """Statistics of labels by fold, as ``Plan`` has them."""
-    declared = task.model.label_statistics
-    if declared is None:
-        return []
-    return [held_apart(declared, task.examples, task.codes, task.classes, (f.train, f.valid)) for f in task.folds]
-
-
 def _predict_ms(booster: Booster, matrix: FeatureMatrix) -> float:
     """Milliseconds a thousand rows, the better of two."""
     seconds = []
@@ -353,3 +345,11 @@ def _megabytes(booster: Booster) -> float:
 def _balance(settings: Mapping[str, Any]) -> str:
     """How a trial weighs classes, by its name in ``Plan.weights``."""
     return repr(settings["class_weight"]) if "class_weight" in settings else DECLARED
+
+
+def _label_columns(task: Task) -> tuple[tuple[FeatureMatrix, FeatureMatrix], ...]:
+    """Statistics of labels by fold, as ``Plan`` has them."""
+    declared, folds = task.model.label_statistics, task.folds
+    if declared is None:
+        return ()
+    return tuple(held_apart(declared, task.examples, task.codes, task.classes, (f.train, f.valid)) for f in folds)

@@ -131,7 +131,7 @@ def open_plan(folder: Path) -> Plan:
         n_jobs=told["n_jobs"],
         seconds=0.0,
         binned=BinnedStore(told["budget"]),
-        label_columns=[_label_columns(folder, i, columns) for i in range(told["label_columns"])],
+        label_columns=tuple(_label_columns(folder, i, columns) for i in range(told["label_columns"])),
         share_head=partial(_shared_head, folder, [] if head is None else head.read(told["roles"])),
     )
 
