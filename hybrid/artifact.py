@@ -1,6 +1,6 @@
 """The artifact: a folder with everything that scoring needs, no pickle, every file verified.
 
-    manifest.json            format, versions, parameters, columns, SHA-256 of every file and of the manifest itself
+    manifest.json            format, versions, parameters, columns, calibration, SHA-256 of every file and of the manifest itself
     model.ubj or model.txt   the trees
     head.safetensors         the text head and its word vectors, if there is one
     projections.safetensors  mean and components of each role's coordinates
@@ -34,6 +34,7 @@ from safetensors.torch import load_file, save_file
 from features import BehaviorFeatures
 from features.vectors import EncodedIds, VectorFamily, VectorTable
 from hybrid.boosters import booster_class
+from hybrid.calibrator import Calibrator
 from hybrid.channels import plain
 from hybrid.coordinates import Projection
 from hybrid.encoder import TextEncoder
@@ -158,6 +159,9 @@ def load_model(folder: Path, *, encoder: Any = None, device: str = "auto") -> Hy
         device=device,
         best_iteration=manifest["best_iteration"],
     )
+    if manifest["calibrator"] is not None:
+        told = manifest["calibrator"]
+        model.booster_ = model.booster_.calibrated(Calibrator(told["temperature"], tuple(told["biases"])))
     builder = model.builder()
     builder.evidence = dataclasses.replace(builder.evidence, behavior=behavior)
     if behavior is not None:
@@ -244,6 +248,7 @@ def _write(model: HybridClassifier, folder: Path) -> None:
             "roles": [] if builder.head is None else list(builder.head.roles),
         },
         "best_iteration": model.booster_.best_iteration,
+        "calibrator": None if model.booster_.calibrator is None else dataclasses.asdict(model.booster_.calibrator),
         "device": model.booster_.device,
         "timings": model.timings_,
         "reference_rows": model.reference_.rows,

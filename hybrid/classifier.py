@@ -21,6 +21,7 @@ from features.frames import Frame, answer_in_kind, closest
 from hybrid.artifact import save, versions
 from hybrid.boosters import Booster, TreeParameters, booster_class
 from hybrid.builder import MatrixBuilder, Progress
+from hybrid.calibrator import CALIBRATIONS, Calibrator
 from hybrid.channels import AUTO, TextChannels
 from hybrid.device import resolve_device
 from hybrid.encoded_texts import EncodedTexts
@@ -104,6 +105,10 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
     eval_metric : str, default "log_loss"
         By scikit-learn's name: "log_loss", "roc_auc", "average_precision", "accuracy".
     class_weight : {"balanced"}, mapping from label to weight, or None, default None
+    calibration : {"temperature"} or None, default None
+        "temperature": margins are divided by one temperature and get a bias for each class before they become probabilities, which mends
+        what class weights do to these and scores that are too sure. Fitted on ``eval_set``, or on the tenth of the rows that is held out,
+        with the margins of trees that did not see them; then also without ``early_stopping_rounds``.
     booster_params : mapping, optional
         Parameters of the library itself; they win over the ones above.
     random_state : int, default 0
@@ -115,6 +120,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
     classes_ : numpy.ndarray of shape (n_classes,)
         The labels, sorted, in the type they came in; columns of ``predict_proba`` follow them.
     booster_ : Booster
+        Its ``calibrator`` holds the temperature and the biases, where there is calibration.
     builder_ : MatrixBuilder
     columns_ : tuple of Column
         Name and group of each column that the trees read.
@@ -165,6 +171,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         early_stopping_rounds: int | None = 50,
         eval_metric: str = "log_loss",
         class_weight: str | Mapping[Any, float] | None = None,
+        calibration: str | None = None,
         booster_params: Mapping[str, Any] | None = None,
         random_state: int = 0,
         n_jobs: int | None = None,
@@ -193,6 +200,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         self.early_stopping_rounds = early_stopping_rounds
         self.eval_metric = eval_metric
         self.class_weight = class_weight
+        self.calibration = calibration
         self.booster_params = booster_params
         self.random_state = random_state
         self.n_jobs = n_jobs
@@ -218,7 +226,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         events : frame, required with ``behavior``
             The event log; examples see only what is strictly before them.
         eval_set : (frame, labels), optional
-            Rows for early stopping, never trained on.
+            Rows for early stopping and calibration, never trained on.
         groups : array-like of shape (n_rows,), optional
             Rows of one group stay together where ``fit`` holds rows out, and in the folds of the text head.
         sample_weight : array-like of shape (n_rows,), optional
@@ -238,18 +246,25 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         of_labels = None if self.label_statistics is None else builder.fit_labels(frame, codes, self.classes_)
         weight = row_weights(codes, self.classes_, self.class_weight, sample_weight)
         metric(self.eval_metric, len(self.classes_))
+        if self.calibration not in CALIBRATIONS:
+            raise ParameterError(f'calibration must be "temperature" or None, not {self.calibration!r}')
         valid = None
         if eval_set is not None:
             valid_frame = builder.check(eval_set[0], "eval_set")
             valid_labels = as_labels(eval_set[1], valid_frame.height, "labels of eval_set")
             valid = (valid_frame, encode(valid_labels, self.classes_, "labels of eval_set")[1])
 
-        encoded = builder.encode(frame, progress)
-        matrix = builder.fit(frame, encoded, events)
         row_groups, times = _as_groups(groups, frame.height), _times(self.timestamp(), frame)
         held = None
-        if valid is None and self.early_stopping_rounds is not None:
+        if valid is None and (self.early_stopping_rounds is not None or self.calibration is not None):
             held = hold_out(codes, row_groups, times, self.random_state)
+        if self.calibration is not None and valid is None and held is None:
+            raise ParameterError(
+                f"calibration={self.calibration!r} needs rows that the trees do not see, but of {frame.height:,} rows no tenth can be held "
+                "out with every class on both sides: give eval_set, more rows, or calibration=None"
+            )
+        encoded = builder.encode(frame, progress)
+        matrix = builder.fit(frame, encoded, events)
         built = time.perf_counter()
         self.head_ = NO_HEAD
         held_labels = None
@@ -264,7 +279,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         matrix = self.select(matrix)
         valid_data = None if valid is None else (self.select(builder.matrix(valid[0], None, progress)), valid[1])
         headed = time.perf_counter()
-        self.booster_ = self._grow(matrix, codes, weight, valid_data, held, held_labels, progress)
+        self.booster_ = self._grow(matrix, codes, weight, sample_weight, valid_data, held, held_labels, progress)
         self.builder_ = builder
         self.columns_ = matrix.columns
         self.reference_ = Reference.draw(matrix, self.random_state)
@@ -311,7 +326,8 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         frame of the same kind
             One row an example (with more than two classes, one row an example and class, with the column ``class``), one column a
             group or column, then ``bias`` and ``margin``, which is the sum of all others. Exact tree SHAP values; a head that enters as
-            margin stands beside them as ``text head``, less its mean over the training rows, which the bias holds.
+            margin stands beside them as ``text head``, less its mean over the training rows, which the bias holds. The margin is that
+            before calibration.
         """
         if by not in ("group", "column"):
             raise ParameterError(f'by must be "group" or "column", not {by!r}')
@@ -674,12 +690,13 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         matrix: FeatureMatrix,
         codes: np.ndarray,
         weight: np.ndarray | None,
+        sample_weight: Any,
         valid: tuple[FeatureMatrix, np.ndarray] | None,
         held: tuple[np.ndarray, np.ndarray] | None,
         held_labels: tuple[FeatureMatrix, FeatureMatrix] | None,
         progress: Progress | None,
     ) -> Booster:
-        parameters = self.tree_parameters()
+        parameters, calibrator = self.tree_parameters(), None
         report = None if progress is None else (lambda done, _: progress("boost", done + 1, parameters.n_estimators))
         if held is not None:
             train, out = held
@@ -687,9 +704,21 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             learned, judged = matrix.rows(train), matrix.rows(out)
             if held_labels is not None:
                 learned, judged = learned.replacing(held_labels[0]), judged.replacing(held_labels[1])
-            search = self.grow(learned, codes[train], part, (judged, codes[out]), parameters, report)
+            unseen = (judged, codes[out])
+            search = self.grow(learned, codes[train], part, unseen, parameters, report)
             parameters = dataclasses.replace(parameters, n_estimators=search.best_iteration)
-        return self.grow(matrix, codes, weight, valid, parameters, None if valid is None else report)
+            of_unseen = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)[out]
+            calibrator = self._calibrator(search, *unseen, of_unseen)
+        grown = self.grow(matrix, codes, weight, valid, parameters, None if valid is None else report)
+        return grown.calibrated(calibrator if valid is None else self._calibrator(grown, *valid))
+
+    def _calibrator(
+        self, booster: Booster, unseen: FeatureMatrix, codes: np.ndarray, weight: np.ndarray | None = None
+    ) -> Calibrator | None:
+        """The calibrator of trees that did not see these rows; None where the model declares none."""
+        if self.calibration is None:
+            return None
+        return Calibrator.fit(booster.margin(unseen), codes, len(self.classes_), weight)
 
 
 def _unfitted(behavior: Any) -> Any:

@@ -262,7 +262,13 @@ def _refit(
     weights = np.repeat([weight, 1.0], [before.height, len(labels)])
     if groups is not None:  # a row of the source is a group of its own
         groups = np.concatenate([-1 - np.arange(before.height), groups])
-    settings = {"n_estimators": model.booster_.best_iteration, "early_stopping_rounds": None, "head": model.head_.mode}
+    settings = {
+        "n_estimators": model.booster_.best_iteration,
+        "early_stopping_rounds": None,
+        "head": model.head_.mode,
+        "calibration": None,  # the target may be too small to hold rows out for it: the model's own is carried over
+    }
     fresh: HybridClassifier = clone(model).set_params(**settings)
     fresh.fit(both, y, events=events, groups=groups, sample_weight=weights)
+    fresh.booster_ = fresh.booster_.calibrated(model.booster_.calibrator)
     return fresh.set_params(**{name: getattr(model, name) for name in settings})

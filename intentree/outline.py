@@ -103,6 +103,7 @@ feature_weights = { "query text" = 0.2 }   # in column sampling, by group; XGBoo
 #early_stopping_rounds = 50      # false: always n_estimators rounds
 #eval_metric = "log_loss"        # "roc_auc", "average_precision", "accuracy"
 class_weight = "balanced"        # or { yes = 3, no = 1 }
+calibration = "temperature"      # of probabilities, on [examples] valid or rows held out; default: none
 booster_params = { gamma = 0.5 } # the library's own
 #random_state = 0
 n_jobs = 4                       # default: all cores""",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from hybrid.calibrator import Calibrator
 from hybrid.errors import ParameterError
 from hybrid.matrix import Column, FeatureMatrix
 
@@ -105,7 +107,8 @@ class Booster(ABC):
 
     ``columns`` are the matrix's columns, ``n_classes`` the number of classes (2: one margin), ``device`` the device that really trained it
     (``cpu``, ``cuda``, ``cuda:N`` or ``opencl``) and ``best_iteration`` the number of rounds that predictions use. Predictions run where
-    the matrix lies, so a model trained on a GPU scores on a machine without one.
+    the matrix lies, so a model trained on a GPU scores on a machine without one. ``calibrator`` makes probabilities of margins in place of
+    the link that the trees were grown with, where ``calibrated`` gave one.
     """
 
     name: ClassVar[str]
@@ -126,6 +129,7 @@ class Booster(ABC):
         self.n_classes = n_classes
         self.device = device
         self.best_iteration = best_iteration
+        self.calibrator: Calibrator | None = None
         self._native = native
         self._n_jobs = n_jobs or 0
 
@@ -192,9 +196,21 @@ class Booster(ABC):
     def margin(self, matrix: FeatureMatrix) -> np.ndarray:
         """Raw scores before the link, float32 of shape (n_rows, n_margins); one margin for two classes."""
 
-    @abstractmethod
     def predict_proba(self, matrix: FeatureMatrix) -> np.ndarray:
         """Class probabilities, float32 of shape (n_rows, n_classes)."""
+        if self.calibrator is None:
+            return self._probabilities(matrix)
+        return self.calibrator.probabilities(self.margin(matrix))
+
+    def calibrated(self, calibrator: Calibrator | None) -> Self:
+        """The same trees with another way from margins to probabilities; None for their own. Margins and contributions stay."""
+        other = copy.copy(self)
+        other.calibrator = calibrator
+        return other
+
+    @abstractmethod
+    def _probabilities(self, matrix: FeatureMatrix) -> np.ndarray:
+        """Class probabilities by the trees' own link."""
 
     @abstractmethod
     def contributions(self, matrix: FeatureMatrix) -> np.ndarray:

@@ -168,7 +168,7 @@ class LightGBMBooster(Booster):
         scores = self._predict(matrix, raw_score=True).reshape(len(matrix), self.n_margins)
         return scores if matrix.margin is None else scores + matrix.margin.values
 
-    def predict_proba(self, matrix: FeatureMatrix) -> np.ndarray:
+    def _probabilities(self, matrix: FeatureMatrix) -> np.ndarray:
         if matrix.margin is not None:  # LightGBM 4.7 adds no initial score when it predicts
             margin = self.margin(matrix)
             return softmax(

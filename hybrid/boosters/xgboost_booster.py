@@ -215,7 +215,7 @@ class XGBoostBooster(Booster):
     def margin(self, matrix: FeatureMatrix) -> np.ndarray:
         return self._predict(matrix, "margin")
 
-    def predict_proba(self, matrix: FeatureMatrix) -> np.ndarray:
+    def _probabilities(self, matrix: FeatureMatrix) -> np.ndarray:
         proba = self._predict(matrix, "value")
         return np.concatenate([1 - proba, proba], axis=1) if self.n_classes == 2 else proba
 
