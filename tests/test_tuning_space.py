@@ -170,7 +170,12 @@ def test_a_group_without_columns_has_no_weight() -> None:
 
 
 def test_worker_processes_read_variants_and_weights_as_this_one_does() -> None:
-    space = {"decay half_lives": [["6h"], ["2d"]], "prior_strength": [None, 7.0], "class_weight": [None, "balanced"]}
+    space: dict[str, Any] = {
+        "decay half_lives": [["6h"], ["2d"]],
+        "prior_strength": [None, 7.0],
+        "class_weight": [None, "balanced"],
+    }
+    space |= {"calibration": [None, "temperature"]}
     behavior = BehaviorFeatures(
         LOG, keys=["user"], windows=["1d", "all"], rates=RATES, families=[Decay(half_lives=["6h", "2d"])]
     )
@@ -181,7 +186,7 @@ def test_worker_processes_read_variants_and_weights_as_this_one_does() -> None:
         for isolate in (False, True)
     )
     assert here.equals(there)
-    assert here["class_weight"].n_unique() == here["prior_strength"].n_unique() == 2
+    assert here["class_weight"].n_unique() == here["prior_strength"].n_unique() == here["calibration"].n_unique() == 2
 
 
 def test_choices_survive_a_storage() -> None:

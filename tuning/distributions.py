@@ -111,7 +111,7 @@ def _value(name: str, value: Any, default: BaseDistribution) -> Any:
     elif name.startswith("window "):
         if not isinstance(value, bool):
             raise SpaceError(f"{name!r} keeps a window: True, False or [True, False], not {value!r}")
-    elif name in ("head", "class_weight"):
+    elif name in ("head", "class_weight", "calibration"):
         return value
     elif name == "prior_strength" and value is None:
         return None

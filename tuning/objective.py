@@ -68,7 +68,8 @@ def train_trial(
     settings : mapping
         As from ``SearchSpace.settings``.
     report : callable (rounds, value)
-        Told of some rounds of the first fold, the same ones in every trial, by which trials are pruned.
+        Told of some rounds of the first fold, the same ones in every trial, by which trials are pruned. Of no round of a trial that
+        calibrates: what is watched is the metric before calibration, which its class weights may have bent.
     fold_ended : callable (value)
         Told of each fold but the last.
     stopped : callable
@@ -81,10 +82,11 @@ def train_trial(
     """
     scores: list[FoldScore] = []
     bin_seconds = train_seconds = 0.0
+    by_round = not plan.calibrates(settings)
 
     def follow(fold: int) -> OnRound:
         def on_round(round_: int, value: float) -> None:
-            if fold == 0 and _reported(round_ + 1):
+            if fold == 0 and by_round and _reported(round_ + 1):
                 report(round_ + 1, value)
             if stopped():
                 raise _Stopped

@@ -28,6 +28,7 @@ from hybrid.labels import row_weights
 from hybrid.matrix import TEXT_HEAD
 from tuning.behavior_options import BehaviorColumns, in_variant, is_variant, variants, without_variant
 from tuning.binned import BYTES_PER_VALUE, BinnedStore, Pair, budget
+from tuning.calibrated import cross_calibrated
 from tuning.distributions import choices_of
 from tuning.folds import Fold
 from tuning.space import SearchSpace
@@ -209,6 +210,8 @@ class Plan:
     def train(self, fold_number: int, settings: Mapping[str, Any], on_round: OnRound) -> FoldScore:
         """Train on one fold with a trial's settings, stopping early on the study's metric.
 
+        The value of a calibrated trial is that of its calibrated probabilities; rounds are watched, and the best chosen, before that.
+
         Parameters
         ----------
         fold_number : int
@@ -230,17 +233,33 @@ class Plan:
         stop = {"metric": self.task.metric.name, "early_stopping_rounds": self.task.model.early_stopping_rounds}
         trained = self._grow(train, settings, valid=valid, on_round=follow, **stop)
         grown, rounds = time.perf_counter(), trained.best_iteration
+        value = values[rounds - 1]
+        if self.calibrates(settings):
+            fold = self.task.folds[fold_number]
+            value = self.task.metric(self.task.codes[fold.valid], self._judged(fold_number, settings, trained))
         some = self.task.folds[fold_number].valid[:TIMED_ROWS]
         head = self.heads.get((fold_number, _balance(settings))) if settings.get("head") else None
         held = 0.0 if head is None else sum(t.nbytes for t in head.fitted.tensors().values()) / 1e6
         cost = (_predict_ms(trained, self._read(fold_number, settings, some)), _megabytes(trained) + held)
-        return FoldScore(values[rounds - 1], rounds, binned - started, grown - binned, *cost)
+        return FoldScore(value, rounds, binned - started, grown - binned, *cost)
 
     def probabilities(self, fold_number: int, settings: Mapping[str, Any], rounds: int) -> np.ndarray:
         """What a trial's trees of so many rounds give the validation rows of a fold, float32 of shape (n_valid, n_classes)."""
         train, _ = self._bin(fold_number, settings)
         grown = self._grow(train, {**settings, "n_estimators": rounds})
-        return grown.predict_proba(self._read(fold_number, settings, self.task.folds[fold_number].valid))
+        return self._judged(fold_number, settings, grown)
+
+    def calibrates(self, settings: Mapping[str, Any]) -> bool:
+        """Whether a trial calibrates its probabilities."""
+        return settings.get("calibration", self.task.model.calibration) is not None
+
+    def _judged(self, fold_number: int, settings: Mapping[str, Any], trained: Booster) -> np.ndarray:
+        """The probabilities of a fold's validation rows by which a trial is judged."""
+        valid = self.task.folds[fold_number].valid
+        matrix = self._read(fold_number, settings, valid)
+        if self.calibrates(settings):
+            return cross_calibrated(self.task, valid, trained.margin(matrix))
+        return trained.predict_proba(matrix)
 
     def _grow(self, train: BinnedData, settings: Mapping[str, Any], **how: Any) -> Booster:
         model = self.task.model

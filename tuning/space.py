@@ -15,6 +15,7 @@ from hybrid import HybridClassifier, TreeParameters
 from hybrid.attributes import GROUP as ATTRIBUTES
 from hybrid.boosters import BOOSTERS, booster_class
 from hybrid.builder import behavior_group
+from hybrid.calibrator import CALIBRATIONS
 from hybrid.channels import AUTO, FEATURE, MARGIN, TextChannels, plain
 from hybrid.coordinates import coordinate_columns
 from hybrid.errors import DeviceError
@@ -52,6 +53,7 @@ COORDINATES = (8, 16, 32, 64)
 MORE: dict[str, BaseDistribution] = {
     "max_bin": IntDistribution(32, 512, log=True),
     "class_weight": CategoricalDistribution((None, "balanced")),
+    "calibration": CategoricalDistribution(CALIBRATIONS),
 }
 """Not in the default space; searched when a user names it."""
 WEIGHTS = (0.1, 0.3, 1.0)
@@ -85,7 +87,7 @@ class SearchSpace(Mapping[str, BaseDistribution]):
     distributions : mapping from name to optuna distribution
         Names are
 
-        - parameters of the trees, ``booster``, ``max_bin`` and ``class_weight`` of ``HybridClassifier``;
+        - parameters of the trees, ``booster``, ``max_bin``, ``class_weight`` and ``calibration`` of ``HybridClassifier``;
         - ``"{booster} {parameter}"``: a parameter of that library's own, asked only of trials with that booster;
         - ``coordinates`` of every text role, or ``"coordinates {role}"`` of one;
         - ``head``: "margin" or "feature";
@@ -387,6 +389,8 @@ def _check(space: SearchSpace, model: HybridClassifier) -> None:
                 raise SpaceError(f"{name} must be above 0, not {value}")
             elif name == "head" and value not in (MARGIN, FEATURE):
                 raise SpaceError(f'head is "margin" or "feature", not {value!r}; "use text head" switches it off')
+            elif name == "calibration" and value not in CALIBRATIONS:
+                raise SpaceError(f'calibration is "temperature" or None, not {value!r}')
             elif name == "booster":
                 booster_class(value).resolve_device(model.device)
     if model.booster_params and len(choices_of(space.get("booster", CategoricalDistribution((model.booster,))))) > 1:

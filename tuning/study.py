@@ -23,7 +23,8 @@ from hybrid.blend import blend_weights
 from hybrid.builder import Progress
 from hybrid.errors import ParameterError
 from tuning.behavior_options import WINDOW, as_parameters
-from tuning.distributions import SWITCH
+from tuning.calibrated import check_calibration
+from tuning.distributions import SWITCH, choices_of
 from tuning.errors import StudyError
 from tuning.findings import importance_table, ranked
 from tuning.honest import HoldoutScore, holdout_score, nested_score
@@ -393,6 +394,8 @@ def tune(
         random_state=random_state,
     )
     searched = SearchSpace.of(space, task.model)
+    if set(choices_of(searched["calibration"]) if "calibration" in searched else (task.model.calibration,)) != {None}:
+        check_calibration(task)
     with quiet_optuna():
         record = open_study(
             storage,
