@@ -157,7 +157,7 @@ class MatrixBuilder:
                 self.interest = self._interest(to_polars(events, "events"))
         coordinates = evidence.channels.coordinates
         self.projections = {
-            role: Projection.fit(one.vectors, coordinates.of(role), coordinates.reduction)
+            role: Projection.fit(one.vectors, coordinates.of(role), coordinates.reduction_of(role))
             for role, one in encoded.embedded.items()
             if coordinates.of(role)
         }

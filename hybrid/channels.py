@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from features.frames import closest
-from hybrid.coordinates import REDUCTIONS
+from hybrid.coordinates import PCA, REDUCTIONS
 from hybrid.errors import ParameterError
 from hybrid.head import TextHead
 from hybrid.match import Match
@@ -27,24 +27,30 @@ class Coordinates:
         0 for none.
     by_role : mapping from role to int, default empty
         Instead of ``n`` for the roles that it names.
-    reduction : {"pca", "truncate"}, default "pca"
-        "truncate" takes the leading numbers as they are: for Matryoshka encoders, and, with ``n`` the encoder's dimension, the whole.
+    reduction : {"pca", "truncate"} or mapping from role to one of them, default "pca"
+        "truncate" takes the leading numbers as they are: for Matryoshka encoders, and, with ``n`` the encoder's dimension, the whole. Roles
+        that a mapping does not name have "pca".
     """
 
     n: int = COORDINATES
     by_role: Mapping[str, int] = field(default_factory=dict)
-    reduction: str = "pca"
+    reduction: str | Mapping[str, str] = "pca"
 
     def __post_init__(self) -> None:
         for name, n in {"n": self.n, **self.by_role}.items():
             if not isinstance(n, int) or isinstance(n, bool) or n < 0:
                 raise ParameterError(f"coordinates of {name!r} must be a whole number of at least 0, not {n!r}")
-        if self.reduction not in REDUCTIONS:
-            raise ParameterError(f"reduction must be one of {', '.join(map(repr, REDUCTIONS))}, not {self.reduction!r}")
+        for reduction in self.reduction.values() if isinstance(self.reduction, Mapping) else [self.reduction]:
+            if reduction not in REDUCTIONS:
+                raise ParameterError(f"reduction must be one of {', '.join(map(repr, REDUCTIONS))}, not {reduction!r}")
 
     def of(self, role: str) -> int:
         """Coordinates of a role."""
         return self.by_role.get(role, self.n)
+
+    def reduction_of(self, role: str) -> str:
+        """How a role's embedding is reduced."""
+        return self.reduction.get(role, PCA) if isinstance(self.reduction, Mapping) else self.reduction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +104,8 @@ class TextChannels:
         elif declared is not None:
             declared.read(roles)
         coordinates = _coordinates(settings["coordinates"])
-        for role in coordinates.by_role:
+        named = coordinates.reduction if isinstance(coordinates.reduction, Mapping) else ()
+        for role in (*coordinates.by_role, *named):
             if role not in roles:
                 raise ParameterError(f"coordinates name {role!r}, which is no text role{closest(role, roles)}")
         return cls(

@@ -8,7 +8,8 @@ from hybrid.encoder import Embedded
 from hybrid.errors import ParameterError
 from hybrid.matrix import Column, FeatureMatrix
 
-REDUCTIONS = ("pca", "truncate")
+PCA, TRUNCATE = "pca", "truncate"
+REDUCTIONS = (PCA, TRUNCATE)
 
 
 class Projection:
@@ -34,7 +35,7 @@ class Projection:
         if reduction not in REDUCTIONS:
             raise ParameterError(f"reduction must be one of {', '.join(map(repr, REDUCTIONS))}, not {reduction!r}")
         dimension = vectors.shape[1]
-        if reduction == "truncate":
+        if reduction == TRUNCATE:
             eye = torch.eye(dimension, min(n_coordinates, dimension), device=vectors.device)
             return cls(torch.zeros(dimension, device=vectors.device), eye)
         centred = vectors.double() - vectors.double().mean(dim=0)

@@ -68,6 +68,17 @@ def _storage(value: str, info: ValidationInfo) -> str:
     return value if "://" in value else str(_beside(value, info))
 
 
+def _space(value: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
+    """``false`` stands for None, but in a parameter of two words or more: those switch groups and windows, or are a library's own."""
+
+    def plain(one: Any) -> Any:
+        return [plain(choice) for choice in one] if isinstance(one, list) else None if one is False else one
+
+    if isinstance(value, str):
+        return value
+    return {name: values if " " in name else plain(values) for name, values in value.items()}
+
+
 def _language(value: Any) -> str:
     allowed = [*LANGUAGES, BOTH]
     if value not in allowed:
@@ -103,7 +114,7 @@ KEYWORDS = {
         tune,
         leave_out={"model", "examples", "y", "events", "groups", "progress", "on_trial"},
         spelled={
-            "space": str | Mapping[str, Any],
+            "space": Annotated[str | Mapping[str, Any], AfterValidator(_space)],
             "cv": str,
             "storage": Annotated[str, AfterValidator(_storage)] | None,
         },

@@ -36,7 +36,7 @@ from intentree.config import Examples, Output
 from intentree.errors import ConfigError
 from intentree.progress import PlainLines, StudyProgress
 from intentree.toml_file import read_config
-from tuning import StudyStatus, tune
+from tuning import SearchSpace, StudyStatus, tune
 
 ROOT = Path(__file__).parents[1]
 START = datetime(2026, 1, 1)
@@ -682,6 +682,22 @@ FROM_ELSEWHERE = {
 def keys_of(table: str) -> set[str]:
     parameters = set(inspect.signature(TABLES[table]).parameters)
     return parameters - FROM_ELSEWHERE.get(table, set()) | ({"path"} if table == "events" else set())
+
+
+def test_false_stands_for_none_in_a_space_but_switches_groups_off(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text(
+        """[tune.space]
+        class_weight = [false, "balanced"]
+        calibration = false
+        "use item text" = false
+        "lightgbm extra_trees" = false
+        """
+    )
+    space = SearchSpace.of(read_config(file).tune["space"], HybridClassifier(numeric=["price"], text={"item": "title"}))
+    chosen = {name: space[name].choices for name in ("class_weight", "calibration", "use item text")}
+    assert chosen == {"class_weight": (None, "balanced"), "calibration": (None,), "use item text": (False,)}
+    assert space["lightgbm extra_trees"].choices == (False,)
 
 
 @pytest.mark.parametrize("table", TABLES)

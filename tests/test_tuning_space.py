@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from typing import Any
 
 import numpy as np
 import optuna
+import polars as pl
 import pytest
+from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 from test_tuning import EVENTS, EXAMPLES, LABELS, LOG, N, draw, full, small, tuned, with_head
 
@@ -16,6 +19,7 @@ from tests.encoders import HashEncoder
 from tuning import SearchSpace, SpaceError, StudyError
 from tuning.behavior_options import as_parameters
 from tuning.plan import Plan
+from tuning.report import model_table
 
 RATES = {"bought": ("buy", "click")}
 
@@ -157,11 +161,27 @@ def test_best_parameters_make_the_best_model() -> None:
         ({"weight attributes": 0}, r"must be a number above 0"),
         ({"weight attributes": 0.5, "booster": "lightgbm"}, r"XGBoost's alone"),
         ({"xgboost gamma": []}, r"give a range"),
+        ({"reduction": "truncate"}, r"no parameter 'reduction'"),
     ],
 )
 def test_a_space_that_behaviour_or_library_lacks_is_refused(space: Any, message: str) -> None:
     with pytest.raises(SpaceError, match=message):
         tuned(behaving(), events=EVENTS, space=space)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"reduction item": "umap"}, r"reduction item must be one of 'pca', 'truncate', not 'umap'"),
+        ({"reduction items": "pca"}, r"did you mean 'reduction item'"),
+        ({"reduction": ("pca", "truncate")}, r"is no range: give choices as a list"),
+        ({"reduction item": "truncate", "coordinates item": 0}, r"'reduction item' reduces texts without columns"),
+        ({"reduction": "truncate", "coordinates": 0}, r"'reduction' reduces texts without columns"),
+    ],
+)
+def test_a_reduction_that_means_nothing_is_refused(space: Any, message: str) -> None:
+    with pytest.raises(SpaceError, match=message):
+        tuned(full(), events=EVENTS, space=space)
 
 
 def test_a_group_without_columns_has_no_weight() -> None:
@@ -198,3 +218,56 @@ def test_choices_survive_a_storage() -> None:
     assert again.trials.equals(first.trials)
     with pytest.raises(StudyError, match="half_lives"):
         tuned(small(behavior=behavior), events=EVENTS, space={}, n_trials=0, storage=storage)
+
+
+REDUCED = [
+    {"reduction": "truncate"},
+    {"reduction item": "truncate", "coordinates": 5},
+    {"reduction item": "truncate", "reduction query": "pca", "coordinates item": 2},
+    {"reduction query": "truncate", "use item text": False},
+]
+
+
+@pytest.mark.parametrize("fixed", REDUCED)
+def test_a_trial_reads_the_reduction_that_its_model_computes(fixed: dict[str, Any]) -> None:
+    ways = ["pca", "truncate"]
+    space = {"coordinates": [5, 16], "coordinates item": [2, 16], "decay half_lives": [["6h", "2d"], ["2d"]]}
+    space |= {name: ways for name in ("reduction", "reduction item", "reduction query") if name in fixed}
+    space = {name: values for name, values in space.items() if name in (*fixed, "decay half_lives")}
+    behavior = BehaviorFeatures(LOG, keys=["user"], windows=["all"], families=[Decay(half_lives=["6h", "2d"])])
+    model = full(behavior=behavior, booster="xgboost")
+    study = tuned(model, events=EVENTS, space=space, n_trials=1)
+    plan = Plan.build(study.task, study.space)
+    chosen = study.space.start(study.task.model)
+    settings = study.space.settings((chosen or {}) | fixed, study.task.model)
+    read = plan.part(np.arange(N), plan.columns(settings))
+    own = clone(model).set_params(**as_parameters(settings, study.task.model)).fit(EXAMPLES, LABELS, events=EVENTS)
+    matrix = own.matrix(EXAMPLES)
+    assert read.columns == matrix.columns
+    np.testing.assert_allclose(read.values, matrix.values, atol=1e-5)
+
+
+def test_the_reduction_of_each_role_is_searched_and_written_down() -> None:
+    assert not any(name.startswith("reduction") for name in SearchSpace.default(full()))
+    space = {"reduction item": ["pca", "truncate"], "coordinates": [4, 8], "use query text": True}
+    study = tuned(full(), events=EVENTS, space=space, n_trials=10)
+    asked = study.trials["reduction item"]
+    assert asked[0] == "pca"
+    assert set(asked.drop_nulls()) == {"pca", "truncate"}
+    assert study.trials.filter(~pl.col("use item text"))["reduction item"].is_null().all()
+
+    fixed = {"reduction item": "truncate", "coordinates": 4, "use item text": True}
+    only = tuned(full(), events=EVENTS, space=fixed, n_trials=1)
+    table = tomllib.loads(model_table(only))["model"]
+    assert table["text_channels"]["coordinates"] == {
+        "n": 4,
+        "by_role": {},
+        "reduction": {"query": "pca", "item": "truncate"},
+    }
+    by_hand = full(**table).set_params(n_estimators=only.best_rounds, early_stopping_rounds=None)
+    by_hand.fit(EXAMPLES, LABELS, events=EVENTS)
+    vectors = HashEncoder().encode(EXAMPLES["title"].to_list())
+    leading = by_hand.matrix(EXAMPLES).values[:, [c.name.startswith("item__text") for c in by_hand.columns_]]
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(leading, unit[:, :4], atol=1e-6)
+    np.testing.assert_array_equal(only.best_model().predict_proba(EXAMPLES), by_hand.predict_proba(EXAMPLES))

@@ -18,7 +18,7 @@ from features.families import FAMILIES
 from features.family import Family, declare
 from features.frames import closest
 from hybrid import HybridClassifier
-from tuning.distributions import choices_of
+from tuning.distributions import REDUCTION, choices_of
 from tuning.errors import SpaceError
 
 WINDOW = "window "
@@ -189,7 +189,7 @@ def is_variant(column: str) -> bool:
 def without_variant(column: str) -> str:
     """The column's own name."""
     own, separator, name = column.partition(_SEPARATOR)
-    return own if separator and name.partition(" ")[0] in FAMILIES else column
+    return own if separator and name.partition(" ")[0] in (*FAMILIES, REDUCTION) else column
 
 
 @dataclass(frozen=True)

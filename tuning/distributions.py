@@ -11,10 +11,13 @@ from optuna.trial import Trial
 
 from features.frames import closest
 from hybrid.boosters import BOOSTERS
+from hybrid.coordinates import REDUCTIONS
 from tuning.errors import SpaceError
 
 SWITCH, WEIGHT = "use ", "weight "
 """What the names of a group's switch and of its weight begin with."""
+REDUCTION = "reduction"
+"""How all texts are reduced to coordinates, or what the name of one text's begins with."""
 
 
 def declared(name: str, given: Any, default: BaseDistribution) -> BaseDistribution:
@@ -119,6 +122,9 @@ def _value(name: str, value: Any, default: BaseDistribution) -> Any:
         if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) < float("inf"):
             raise SpaceError(f"{name} must be a number above 0, not {value!r}")
         return float(value)
+    elif name.partition(" ")[0] == REDUCTION:
+        if value not in REDUCTIONS:
+            raise SpaceError(f"{name} must be one of {', '.join(map(repr, REDUCTIONS))}, not {value!r}")
     elif name == "booster":
         if not isinstance(value, str) or value not in BOOSTERS:
             raise SpaceError(f"no booster {value!r}{closest(str(value), BOOSTERS)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from hybrid import Coordinates, FeatureMatrix
 from hybrid.boosters import BinnedData, Booster, OnRound, TreeParameters, booster_class
 from hybrid.builder import Progress, behavior_matrix
 from hybrid.channels import TextChannels
-from hybrid.coordinates import coordinate_columns
+from hybrid.coordinates import Projection, coordinate_columns
 from hybrid.encoded_texts import EncodedTexts
 from hybrid.head import FittedHead, fit_head
 from hybrid.head.choice import with_head
@@ -29,7 +29,7 @@ from hybrid.matrix import TEXT_HEAD
 from tuning.behavior_options import BehaviorColumns, in_variant, is_variant, variants, without_variant
 from tuning.binned import BYTES_PER_VALUE, BinnedStore, Pair, budget
 from tuning.calibrated import cross_calibrated
-from tuning.distributions import choices_of
+from tuning.distributions import REDUCTION, choices_of
 from tuning.folds import Fold
 from tuning.space import SearchSpace
 from tuning.task import Task, unfitted_copy
@@ -127,13 +127,15 @@ class Plan:
         started = time.perf_counter()
         label_columns = _label_columns(task)
         channels = dict(task.model.text_channels or {})
+        reductions = space.reductions(task.model)
         if task.model.text:
-            reduction = task.model.channels().coordinates.reduction
-            channels["coordinates"] = Coordinates(n=0, by_role=space.most_coordinates(task.model), reduction=reduction)
+            first = {role: ways[0] for role, ways in reductions.items()}
+            channels["coordinates"] = Coordinates(n=0, by_role=space.most_coordinates(task.model), reduction=first)
         widest = unfitted_copy(task.model, text_channels=channels, without=())
         builder = widest.builder()
         encoded = builder.encode(task.examples, progress)
         parts = [builder.fit(task.examples, encoded, task.events)]
+        parts += _other_coordinates(encoded, builder.evidence.channels.coordinates, reductions)
         declared, behavior, others = (
             task.model.behavior,
             builder.evidence.behavior,
@@ -141,9 +143,7 @@ class Plan:
         )
         for name, family in others.items():
             assert behavior is not None
-            other = behavior_matrix(behavior.described_by([family]), task.examples, None)
-            columns = (dataclasses.replace(column, name=in_variant(column.name, name)) for column in other.columns)
-            parts.append(FeatureMatrix(other.values, tuple(columns)))
+            parts.append(_as_variant(behavior_matrix(behavior.described_by([family]), task.examples, None), name))
         balances = (
             {repr(choice): choice for choice in choices_of(space["class_weight"])} if "class_weight" in space else {}
         )
@@ -170,28 +170,30 @@ class Plan:
     def columns(self, settings: Mapping[str, Any]) -> np.ndarray:
         """Positions of the columns that a model with these settings reads, in its order, int64.
 
-        Principal axes come in the order of their variance, so fewer coordinates are the first of more.
+        Principal axes come in the order of their variance, and the numbers of nested embeddings by what they hold, so fewer coordinates
+        are the first of more.
         """
         model = self.task.model
         roles = list(model.text or {})
         channels = TextChannels.of(settings.get("text_channels", model.text_channels), None, roles)
-        beyond = {
-            column.name
-            for role in roles
-            for column in coordinate_columns(role, self.coordinates.of(role))[channels.coordinates.of(role) :]
-        }
+        read, held = [], set()
+        for role in roles:
+            read += self._coordinates(role, channels.coordinates.reduction_of(role))[: channels.coordinates.of(role)]
+            held |= set(self._coordinates(role, self.coordinates.reduction_of(role)))
         off = set(settings["without"])
-        names = [column.name for column in self.matrix.columns]
+        names = [column.name for column in self.matrix.columns if not is_variant(column.name)]
         if self.behavior is not None:
             own = self.behavior.names({})
             first = names.index(own[0])
-            names[first:] = [
-                *self.behavior.names(settings.get("behavior", {})),
-                *(name for name in names[first + len(own) :] if not is_variant(name)),
-            ]
+            names[first : first + len(own)] = self.behavior.names(settings.get("behavior", {}))
         places = {column.name: i for i, column in enumerate(self.matrix.columns)}
-        chosen = [places[name] for name in names if name not in beyond]
+        chosen = [places[name] for name in (*read, *(n for n in names if n not in held)) if name in places]
         return np.array([i for i in chosen if self.matrix.columns[i].group not in off], dtype=np.int64)
+
+    def _coordinates(self, role: str, reduction: str) -> list[str]:
+        """How the matrix names a role's coordinates, reduced in one way; where its texts span fewer, the last are not there."""
+        name = "" if reduction == self.coordinates.reduction_of(role) else f"{REDUCTION} {reduction}"
+        return [in_variant(column.name, name) for column in coordinate_columns(role, self.coordinates.of(role))]
 
     def part(self, rows: np.ndarray, columns: np.ndarray) -> FeatureMatrix:
         """Rows and columns of the matrix."""
@@ -343,6 +345,22 @@ class Plan:
             random_state=random_state,
         )
         return FoldHead(fit.head, fit.logits, fit.head.logits(self.encoded.rows(fold.valid)))
+
+
+def _other_coordinates(
+    encoded: EncodedTexts, widest: Coordinates, reductions: Mapping[str, Sequence[str]]
+) -> Iterator[FeatureMatrix]:
+    """The coordinates of each role in all ways of reduction but the first, which the joined matrix has."""
+    for role, embedded in encoded.embedded.items():
+        for reduction in reductions[role][1:] if widest.of(role) else ():
+            matrix = Projection.fit(embedded.vectors, widest.of(role), reduction).apply(embedded, role)
+            yield _as_variant(matrix, f"{REDUCTION} {reduction}")
+
+
+def _as_variant(matrix: FeatureMatrix, name: str) -> FeatureMatrix:
+    """The matrix with columns that the declared ones can stand beside."""
+    columns = (dataclasses.replace(column, name=in_variant(column.name, name)) for column in matrix.columns)
+    return FeatureMatrix(matrix.values, tuple(columns))
 
 
 def _predict_ms(booster: Booster, matrix: FeatureMatrix) -> float:

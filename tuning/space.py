@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -17,7 +17,7 @@ from hybrid.boosters import BOOSTERS, booster_class
 from hybrid.builder import behavior_group
 from hybrid.calibrator import CALIBRATIONS
 from hybrid.channels import AUTO, FEATURE, MARGIN, TextChannels, plain
-from hybrid.coordinates import coordinate_columns
+from hybrid.coordinates import PCA, REDUCTIONS, coordinate_columns
 from hybrid.errors import DeviceError
 from hybrid.interest import GROUP as RECENT_INTEREST
 from hybrid.label_columns import GROUP as LABEL_STATISTICS
@@ -36,7 +36,17 @@ from tuning.behavior_options import (
     variants,
     window_switches,
 )
-from tuning.distributions import SWITCH, WEIGHT, choices_of, declared, described, holds, library_range, suggest
+from tuning.distributions import (
+    REDUCTION,
+    SWITCH,
+    WEIGHT,
+    choices_of,
+    declared,
+    described,
+    holds,
+    library_range,
+    suggest,
+)
 from tuning.errors import SpaceError
 
 TREES: dict[str, BaseDistribution] = {
@@ -89,7 +99,7 @@ class SearchSpace(Mapping[str, BaseDistribution]):
 
         - parameters of the trees, ``booster``, ``max_bin``, ``class_weight`` and ``calibration`` of ``HybridClassifier``;
         - ``"{booster} {parameter}"``: a parameter of that library's own, asked only of trials with that booster;
-        - ``coordinates`` of every text role, or ``"coordinates {role}"`` of one;
+        - ``coordinates`` of every text role, or ``"coordinates {role}"`` of one; ``reduction``, "pca" or "truncate", likewise;
         - ``head``: "margin" or "feature";
         - ``"use {group}"``: the switch of a group of columns; ``"weight {group}"``: its ``feature_weights``, asked with XGBoost only;
         - ``"window {window}"``: whether behaviour keeps a window; ``prior_strength`` of its rates; ``"{family} {option}"``: an option
@@ -199,6 +209,14 @@ class SearchSpace(Mapping[str, BaseDistribution]):
             most[role] = own.of(role) if name is None else max(choices_of(self[name]))
         return most
 
+    def reductions(self, model: HybridClassifier) -> dict[str, list[str]]:
+        """How trials reduce each role's embedding: every way that any of them reads."""
+        own, found = model.channels().coordinates, {}
+        for role in model.text or {}:
+            name = next((n for n in (f"{REDUCTION} {role}", REDUCTION) if n in self), None)
+            found[role] = [own.reduction_of(role)] if name is None else list(dict.fromkeys(choices_of(self[name])))
+        return found
+
     def suggest(self, trial: Trial) -> dict[str, Any]:
         """One trial's value of each parameter that has a meaning there: a head's way of entering only where there is a head, for example.
 
@@ -251,6 +269,10 @@ class SearchSpace(Mapping[str, BaseDistribution]):
                 own[name] = channels.coordinates.n
             elif first == COORDINATES_OF_ALL:
                 own[name] = channels.coordinates.of(rest)
+            elif name == REDUCTION:
+                own[name] = channels.coordinates.reduction
+            elif first == REDUCTION:
+                own[name] = channels.coordinates.reduction_of(rest)
             elif first in BOOSTERS:
                 continue  # the library's own default, which has no value here
             elif name == PRIOR_STRENGTH or rest:
@@ -276,7 +298,7 @@ class SearchSpace(Mapping[str, BaseDistribution]):
             return booster in (None, "xgboost") and on(lambda group: group == rest)
         if name == "head":
             return on(lambda group: group == TEXT_HEAD)
-        if first == COORDINATES_OF_ALL:
+        if first in (COORDINATES_OF_ALL, REDUCTION):
             return on(lambda group: group == f"{rest} text" if rest else group.endswith(" text"))
         if name.startswith(WINDOW) or name == PRIOR_STRENGTH or (rest and not name.startswith(SWITCH)):
             return on(lambda group: group.endswith(" behaviour") or group in ("session", RECENT_INTEREST))
@@ -291,13 +313,20 @@ class SearchSpace(Mapping[str, BaseDistribution]):
         settings = {name: value for name, value in chosen.items() if name in (*TREES, *MORE, "booster")}
         off = [name.removeprefix(SWITCH) for name, on in chosen.items() if name.startswith(SWITCH) and not on]
         declared, channels = plain(model.text_channels) or {}, model.channels()
-        by_role = {n.partition(" ")[2]: v for n, v in chosen.items() if n.startswith(f"{COORDINATES_OF_ALL} ")}
-        if COORDINATES_OF_ALL in chosen or by_role:
+        by_role, reductions = (
+            {n.partition(" ")[2]: v for n, v in chosen.items() if n.startswith(f"{first} ")}
+            for first in (COORDINATES_OF_ALL, REDUCTION)
+        )
+        if by_role or reductions or COORDINATES_OF_ALL in chosen or REDUCTION in chosen:
             own = channels.coordinates
-            n, reduction = chosen.get(COORDINATES_OF_ALL, own.n), own.reduction
+            n, reduction = chosen.get(COORDINATES_OF_ALL, own.n), chosen.get(REDUCTION, own.reduction)
             of_roles = by_role if COORDINATES_OF_ALL in chosen else {**own.by_role, **by_role}
+            if reductions:
+                others = replace(own, reduction=reduction)
+                by_way = {role: reductions.get(role, others.reduction_of(role)) for role in model.text or {}}
+                reduction = by_way if len(set(by_way.values())) > 1 else next(iter(by_way.values()))
             whole = {"n": n, "by_role": of_roles, "reduction": reduction}
-            declared["coordinates"] = n if not of_roles and reduction == "pca" else whole
+            declared["coordinates"] = n if not of_roles and reduction == PCA else whole
             settings["text_channels"] = declared
         if channels.head is not None:
             settings["head"] = chosen.get("head", _mode(channels))
@@ -347,8 +376,10 @@ def groups(model: HybridClassifier) -> list[str]:
 def _known(model: HybridClassifier) -> dict[str, BaseDistribution]:
     """Every parameter that a space of this model may name without naming a library or a family, with its default values."""
     roles = {f"{COORDINATES_OF_ALL} {role}": CategoricalDistribution(COORDINATES) for role in model.text or {}}
+    names = [REDUCTION, *(f"{REDUCTION} {role}" for role in model.text)] if model.text else []
+    reductions = {name: CategoricalDistribution(REDUCTIONS) for name in names}
     weights = {WEIGHT + group: CategoricalDistribution(WEIGHTS) for group in groups(model)}
-    return {**roles, **weights, **SearchSpace.default(model), **MORE}
+    return {**roles, **reductions, **weights, **SearchSpace.default(model), **MORE}
 
 
 def _switches(space: Mapping[str, Any]) -> list[str]:
@@ -374,6 +405,7 @@ def _boosters(model: HybridClassifier) -> tuple[str, ...]:
 
 def _check(space: SearchSpace, model: HybridClassifier) -> None:
     """Raise for values that no trial could use, by trying the ends of each range."""
+    most = space.most_coordinates(model)
     for name, distribution in space.items():
         ends = choices_of(distribution) or (distribution.low, distribution.high)  # type: ignore[attr-defined]  # float or int
         for value in ends:
@@ -383,6 +415,8 @@ def _check(space: SearchSpace, model: HybridClassifier) -> None:
                 raise SpaceError(f"max_bin must be at least 2, not {value}")
             elif name.partition(" ")[0] == COORDINATES_OF_ALL and value < 1 and len(ends) > 1:
                 raise SpaceError(f"{name} to choose from must be at least 1; {name}=0 alone leaves them out")
+            elif name.partition(" ")[0] == REDUCTION and not most.get(name.partition(" ")[2], sum(most.values())):
+                raise SpaceError(f"{name!r} reduces texts without columns, since their coordinates are 0")
             elif name.startswith(WEIGHT) and name.replace(WEIGHT, SWITCH, 1) not in space:
                 raise SpaceError(f"{name!r} weighs a group without columns, since coordinates are 0")
             elif name.startswith(WEIGHT) and not value > 0:
