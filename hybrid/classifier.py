@@ -641,6 +641,8 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
             shown["encoder"] = repr(self.builder_.encoder)
             shown["text head"] = self.head_.mode or "none"
             shown["why so"] = self.head_.reason
+        if self.booster_.calibrator is not None:
+            shown["calibration"] = {"temperature": f"{self.booster_.calibrator.temperature:.3f}"}
         shown["parameters"] = {name: value for name, value in vars(self.tree_parameters()).items() if value != {}}
         shown["seconds of fit"] = {step: round(seconds, 1) for step, seconds in self.timings_.items()}
         shown["versions"] = versions()

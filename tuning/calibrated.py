@@ -9,9 +9,11 @@ import numpy as np
 from hybrid.calibrator import Calibrator
 from hybrid.head.folds import head_folds
 from hybrid.holdout import hold_out
+from tuning.distributions import choices_of
 from tuning.errors import FoldError
 
 if TYPE_CHECKING:
+    from tuning.space import SearchSpace
     from tuning.task import Task
 
 PARTS = 2
@@ -38,8 +40,11 @@ def cross_calibrated(task: Task, valid: np.ndarray, margin: np.ndarray) -> np.nd
     return proba
 
 
-def check_calibration(task: Task) -> None:
-    """Raise FoldError where a calibrated trial could not be judged, or its model not be fitted."""
+def check_calibration(task: Task, space: SearchSpace) -> None:
+    """Raise FoldError where a trial of the space calibrates, and could not be judged so, or its model not be fitted."""
+    choices = choices_of(space["calibration"]) if "calibration" in space else (task.model.calibration,)
+    if set(choices) == {None}:
+        return
     for fold in task.folds:
         parts = _parts(task, fold.valid)
         if min(len(np.unique(task.codes[fold.valid[parts == part]])) for part in range(PARTS)) < 2:

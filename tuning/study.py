@@ -24,7 +24,7 @@ from hybrid.builder import Progress
 from hybrid.errors import ParameterError
 from tuning.behavior_options import WINDOW, as_parameters
 from tuning.calibrated import check_calibration
-from tuning.distributions import SWITCH, choices_of
+from tuning.distributions import SWITCH
 from tuning.errors import StudyError
 from tuning.findings import importance_table, ranked
 from tuning.honest import HoldoutScore, holdout_score, nested_score
@@ -208,10 +208,11 @@ class Study:
         StudyError
             The study's folds were given as rows.
         FoldError
-            The training rows of an outer fold cannot be folded again.
+            The training rows of an outer fold cannot be folded again, or are too few to calibrate.
         """
 
         def search_again(task: Task, n: int) -> Study:
+            check_calibration(task, self.space)
             with quiet_optuna():
                 record = open_study(
                     None,
@@ -394,8 +395,7 @@ def tune(
         random_state=random_state,
     )
     searched = SearchSpace.of(space, task.model)
-    if set(choices_of(searched["calibration"]) if "calibration" in searched else (task.model.calibration,)) != {None}:
-        check_calibration(task)
+    check_calibration(task, searched)
     with quiet_optuna():
         record = open_study(
             storage,
