@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -349,12 +349,14 @@ class Plan:
 
 def _other_coordinates(
     encoded: EncodedTexts, widest: Coordinates, reductions: Mapping[str, Sequence[str]]
-) -> Iterator[FeatureMatrix]:
+) -> list[FeatureMatrix]:
     """The coordinates of each role in all ways of reduction but the first, which the joined matrix has."""
+    found = []
     for role, embedded in encoded.embedded.items():
         for reduction in reductions[role][1:] if widest.of(role) else ():
             matrix = Projection.fit(embedded.vectors, widest.of(role), reduction).apply(embedded, role)
-            yield _as_variant(matrix, f"{REDUCTION} {reduction}")
+            found.append(_as_variant(matrix, f"{REDUCTION} {reduction}"))
+    return found
 
 
 def _as_variant(matrix: FeatureMatrix, name: str) -> FeatureMatrix:
