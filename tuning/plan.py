@@ -77,7 +77,7 @@ class Plan:
         All groups, with the most coordinates of the space, rows as the examples.
     encoded : EncodedTexts
     coordinates : Coordinates
-        Of the matrix: the most of the space.
+        Of the matrix: the most of the space, and the ways of reduction whose columns have their plain names.
     behavior : BehaviorColumns or None
         Which columns behaviour has with which options.
     weights : mapping from name to numpy.ndarray or None
