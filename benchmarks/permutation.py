@@ -1,9 +1,9 @@
 """How often the permutation interval of a group of pure noise misses zero, and its p-value is below 0.05; both should be one in twenty.
 
-    python benchmarks/permutation.py [--runs 1000]
+    python benchmarks/permutation.py [--runs 1000] [--repeats 5]
 
 Each run trains 40 rounds on 1,500 rows of planted data (a strong group, a weak one, a blurred copy of the strong one, and noise) and looks
-at 1,000 new rows; with groups, each five rows have one user, whose noise and whose inclination are the same. Beside Student's interval
+at 1,000 new rows, shuffled five times, as a report shuffles few rows, or once, as it shuffles 50,000; with groups, each five rows have one user, whose noise and whose inclination are the same. Beside Student's interval
 over groups of rows, which reports use, stands that of a percentile bootstrap of the same row-wise rises.
 """
 
@@ -21,7 +21,7 @@ from hybrid.reports.inference import mean
 
 NAMES = {"user behaviour": 2, "item text": 8, "item behaviour": 1, "session": 2}
 COLUMNS = tuple(Column(f"{group}_{i}", group) for group, n in NAMES.items() for i in range(n))
-REPEATS, RESAMPLES = 5, 500
+RESAMPLES = 500
 
 
 def planted(n: int, rng: np.random.Generator, users: np.ndarray | None) -> tuple[FeatureMatrix, np.ndarray]:
@@ -35,7 +35,7 @@ def planted(n: int, rng: np.random.Generator, users: np.ndarray | None) -> tuple
     return FeatureMatrix(np.hstack([strong, text, copy, noise]).astype(np.float32), COLUMNS), y
 
 
-def one(seed: int, grouped: bool) -> tuple[bool, bool, bool]:
+def one(seed: int, grouped: bool, repeats: int) -> tuple[bool, bool, bool]:
     """Whether Student's interval misses zero, its p-value is below 0.05, and the bootstrap's interval misses zero."""
     rng, kind = np.random.default_rng(seed), booster_class("xgboost")
     users = [np.arange(n) // 5 if grouped else None for n in (1_500, 1_000)]
@@ -44,7 +44,7 @@ def one(seed: int, grouped: bool) -> tuple[bool, bool, bool]:
     booster = kind.train(kind.bin(matrix, y, n_jobs=1), n_classes=2, parameters=parameters, n_jobs=1)
     matrix, y = planted(1_000, rng, users[1])
     intact = row_losses(y, booster.predict_proba(matrix))
-    rises = permutation_rises(booster, matrix, y, intact, n_repeats=REPEATS, random_state=seed)["session"]
+    rises = permutation_rises(booster, matrix, y, intact, n_repeats=repeats, random_state=seed)["session"]
     estimate = mean(rises).estimate(users[1])
     low, high = estimate.interval()
     sums = rises if users[1] is None else np.bincount(users[1], weights=rises)
@@ -53,9 +53,9 @@ def one(seed: int, grouped: bool) -> tuple[bool, bool, bool]:
     return not low <= 0 <= high, estimate.p_above_zero < 0.05, not ends[0] <= 0 <= ends[1]
 
 
-def main(runs: int) -> None:
+def main(runs: int, repeats: int) -> None:
     for grouped in (False, True):
-        missed, found, bootstrap = np.mean([one(seed, grouped) for seed in range(runs)], axis=0)
+        missed, found, bootstrap = np.mean([one(seed, grouped, repeats) for seed in range(runs)], axis=0)
         rows = "rows of users" if grouped else "independent rows"
         print(
             f"{rows}: interval misses zero {missed:.1%}, p below 0.05 {found:.1%}, bootstrap misses zero {bootstrap:.1%}",
@@ -66,4 +66,5 @@ def main(runs: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=1_000)
+    parser.add_argument("--repeats", type=int, default=5)
     main(**vars(parser.parse_args()))

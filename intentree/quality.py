@@ -59,4 +59,4 @@ def _quality(model: HybridClassifier, examples: Examples, groups_of_rows: str | 
     if groups_of_rows is not None and groups_of_rows in examples.frame.columns:
         groups = examples.frame[groups_of_rows].rank("dense").fill_null(0).to_numpy()
     probas = {"model": model.predict_proba(examples.frame), "base rate": base_rate(codes, len(model.classes_))}
-    return comparison("model", codes, probas, groups, model.random_state)
+    return comparison("model", codes, probas, groups)

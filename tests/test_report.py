@@ -92,7 +92,8 @@ def world() -> World:
 def test_shap_and_gain_are_those_of_the_bare_booster(world: World, tmp_path: Path) -> None:
     world.booster.save(tmp_path)
     bare = xgb.Booster(model_file=tmp_path / world.booster.file_name)
-    contributions = bare.predict(xgb.DMatrix(world.matrix.numpy()), pred_contribs=True)
+    drawn = sample_rows(2000, None, world.report.basis.shap_rows, 7)
+    contributions = bare.predict(xgb.DMatrix(world.matrix.numpy()[drawn]), pred_contribs=True)
     for row in world.report.groups.iter_rows(named=True):
         inside = [i for i, column in enumerate(COLUMNS) if column.group == row["group"]]
         assert row["shap"] == pytest.approx(np.abs(contributions[:, inside].sum(axis=1)).mean(), rel=1e-4)
@@ -114,6 +115,29 @@ def test_shap_and_gain_are_those_of_the_bare_booster(world: World, tmp_path: Pat
         assert row["columns"] == len(inside)
         assert row["shap"] == pytest.approx(np.abs(contributions[:, inside].sum(axis=1)).mean(), rel=1e-4, abs=1e-7)
         assert row["gain"] == pytest.approx(sum(gains.get(f"f{i}", 0.0) for i in inside), rel=1e-5)
+
+
+def test_shap_of_the_sample_is_that_of_all_rows_within_the_stated_errors(world: World, tmp_path: Path) -> None:
+    world.booster.save(tmp_path)
+    bare = xgb.Booster(model_file=tmp_path / world.booster.file_name)
+    contributions = bare.predict(xgb.DMatrix(world.matrix.numpy()), pred_contribs=True)
+    of_group = {
+        group: np.abs(contributions[:, [i for i, column in enumerate(COLUMNS) if column.group == group]].sum(axis=1))
+        for group in world.report.groups["group"]
+    }
+    assert world.report.basis.shap_rows == 1000
+    drawn = sample_rows(2000, None, 1000, 7)
+    for row in world.report.groups.iter_rows(named=True):
+        sizes = of_group[row["group"]]
+        sums = np.bincount(world.users[drawn], weights=sizes[drawn] - sizes[drawn].mean())
+        assert row["shap_error"] == pytest.approx(np.sqrt((sums**2).sum()) / 1000, rel=0.01)
+        assert row["shap"] == pytest.approx(sizes.mean(), abs=3 * row["shap_error"])
+        assert row["shap_share_low"] < row["shap_share"] < row["shap_share_high"]
+        whole = sizes.sum() / sum(map(np.sum, of_group.values()))
+        assert row["shap_share"] == pytest.approx(whole, abs=row["shap_share_high"] - row["shap_share_low"])
+    for row in world.report.columns.iter_rows(named=True):
+        (place,) = [i for i, column in enumerate(COLUMNS) if column.name == row["column"]]
+        assert row["shap"] == pytest.approx(np.abs(contributions[:, place]).mean(), abs=4 * row["shap_error"] + 1e-7)
 
 
 def test_permutation_is_the_rise_of_the_log_loss_when_a_group_is_shuffled(world: World) -> None:

@@ -11,7 +11,7 @@ from scipy.stats import binom, spearmanr, ttest_1samp
 
 from hybrid.boosters import TreeParameters, booster_class
 from hybrid.matrix import Column, FeatureMatrix
-from hybrid.reports.inference import holm, mean, roc_auc
+from hybrid.reports.inference import Ordering, holm, mean
 from hybrid.reports.interactions import interaction_table
 from hybrid.reports.tables import permutation_table
 
@@ -72,28 +72,33 @@ def test_p_value_is_that_of_students_test_over_groups_of_rows() -> None:
     assert grouped.p_above_zero == pytest.approx(ttest_1samp(means, 0, alternative="greater").pvalue, rel=1e-6)
 
 
-def test_errors_of_auc_and_of_differences_are_those_of_a_bootstrap() -> None:
+@pytest.mark.parametrize("name", ["roc_auc", "average_precision"])
+def test_errors_of_rankings_and_of_differences_are_those_of_a_bootstrap(name: str) -> None:
+    metric = {"roc_auc": skm.roc_auc_score, "average_precision": skm.average_precision_score}[name]
     rng = np.random.default_rng(1)
     groups = rng.integers(0, 150, size=900)
     y = (rng.random(900) < 0.3).astype(np.int64)
     score = np.round(y * 0.7 + rng.normal(size=900) + rng.normal(size=150)[groups] * 0.5, 1)  # with ties
     inside = rng.random(900) < 0.4
-    auc = roc_auc(y, score, inside)
-    assert auc.value == pytest.approx(skm.roc_auc_score(y[inside], score[inside]))
-    gap = auc - roc_auc(y, score, ~inside)
+    statistic = getattr(Ordering(y == 1, score), name)
+    own, rest = statistic(inside), statistic(~inside)
+    assert own.value == pytest.approx(metric(y[inside], score[inside]))
+    assert own.influence.sum() == pytest.approx(0, abs=1e-12)
+    assert (own.influence[~inside] == 0).all()
+    gap = own - rest
     rows = [np.flatnonzero(groups == g) for g in range(150)]
     drawn = []
     for _ in range(200):
         index = np.concatenate([rows[g] for g in rng.integers(0, 150, 150)])
-        own, rest = index[inside[index]], index[~inside[index]]
-        drawn.append(skm.roc_auc_score(y[own], score[own]) - skm.roc_auc_score(y[rest], score[rest]))
+        in_part, in_rest = index[inside[index]], index[~inside[index]]
+        drawn.append(metric(y[in_part], score[in_part]) - metric(y[in_rest], score[in_rest]))
     assert gap.value == pytest.approx(np.mean(drawn), abs=0.01)
     assert gap.estimate(groups).error == pytest.approx(np.std(drawn), rel=0.15)
 
 
 def test_nothing_is_inferred_from_one_group_or_none() -> None:
     assert np.isnan(mean(np.arange(5.0)).estimate(np.zeros(5, dtype=np.int64)).interval()).all()
-    undefined = roc_auc(np.ones(4), np.arange(4.0)).estimate(None)
+    undefined = Ordering(np.ones(4), np.arange(4.0)).roc_auc().estimate(None)
     assert np.isnan([undefined.value, undefined.p_not_zero, *undefined.interval(0, 1)]).all()
     unused = mean(np.zeros(10)).estimate(None)
     assert (unused.interval(), unused.p_above_zero) == ((0.0, 0.0), 1.0)

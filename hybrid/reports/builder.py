@@ -18,7 +18,7 @@ from hybrid.matrix import FeatureMatrix
 from hybrid.reference import Reference
 from hybrid.reports.effects import ROWS as EFFECT_ROWS
 from hybrid.reports.effects import distribution_table, effect_table, value_effect_table
-from hybrid.reports.importance import NOTHING_DROPPED, ablation_probas, sample_rows, shap_rows
+from hybrid.reports.importance import NOTHING_DROPPED, ablation_probas, sample_rows, shap_rows, shuffles
 from hybrid.reports.interactions import ROWS as INTERACTION_ROWS
 from hybrid.reports.interactions import interaction_table
 from hybrid.reports.misses import example_table, shared_table, worst_rows
@@ -115,9 +115,9 @@ def importance_report(
     words : polars.DataFrame, optional
         From `hybrid.reports.words.word_table`.
     n_repeats : int, default 5
-        Permutations of each group.
+        Permutations of each group at most; one of 50,000 rows, see `hybrid.reports.importance.shuffles`.
     max_rows : int, default 50_000
-        Rows drawn for permutation and ablation; SHAP takes 10,000 of them, fewer with many classes.
+        Rows drawn for permutation and ablation; SHAP takes 1,000 of them, fewer with many classes.
     ablation_folds : int, default 3
         0 leaves the ablation out.
     progress : callable, optional
@@ -152,7 +152,11 @@ def importance_report(
 
     index = sample_rows(len(y), units, max_rows, random_state)
     drawn = _Drawn(booster, matrix_of(index), scored.rows(index), tuple(classes), random_state, n_jobs, say)
-    attributed = attribution_tables(booster, drawn.few(shap_rows(len(classes))), classes, partial(say, "SHAP"))
+    explained = drawn.places(shap_rows(len(classes)))
+    attributed = attribution_tables(
+        booster, drawn.matrix.rows(explained), classes, drawn.scored.rows(explained).groups, partial(say, "SHAP")
+    )
+    n_repeats = shuffles(len(index), n_repeats)
     weak = weak_slices(drawn.scored, drawn.matrix, [part[index] for part in slices], random_state)
     of_model = _of_model(drawn, attributed, n_repeats, category_names or {})
     of_training = _of_training(drawn, reference)
@@ -233,7 +237,7 @@ def _of_scores(
     if queries is not None and worth is not None:
         ranking = ranking_table(models, scored.y, worth, queries, scored.groups)
     return {
-        "metrics": comparison("model", scored.y, models, scored.groups, random_state),
+        "metrics": comparison("model", scored.y, models, scored.groups),
         "ranking": ranking,
         "thresholds": threshold_table(scored, costs),
         "confusion": confusion_table(scored, classes),
@@ -309,7 +313,7 @@ def _of_refits(drawn: _Drawn, groups: pl.DataFrame, n_folds: int, parameters: Tr
 
     def note_shares(refit: Booster, unseen: FeatureMatrix) -> None:
         few = unseen.rows(sample_rows(len(unseen), None, STABILITY_ROWS, drawn.random_state))
-        shares.append(_shares(attribution_tables(refit, few, drawn.classes, None).groups))
+        shares.append(_shares(attribution_tables(refit, few, drawn.classes, None, None).groups))
 
     refits = ablation_probas(
         drawn.booster,
@@ -324,7 +328,7 @@ def _of_refits(drawn: _Drawn, groups: pl.DataFrame, n_folds: int, parameters: Tr
     )
     in_order = {name: refits[name] for name in (NOTHING_DROPPED, *groups["group"]) if name in refits}
     return {
-        "ablation": comparison("dropped", y, in_order, units, drawn.random_state),
+        "ablation": comparison("dropped", y, in_order, units),
         "stability": stability_table(shares),
     }
 

@@ -167,7 +167,7 @@ def _thin(report: ImportanceReport) -> list[Caution]:
         )
         remarks.append((say("Rows were taken as independent."), meaning))
     if (units := basis.row_groups or basis.rows) < FEW_UNITS:
-        meaning = say("Intervals that resample so few come out too narrow, and no verdict is drawn from them.")
+        meaning = say("Intervals over so few come out too narrow, and no verdict is drawn from them.")
         few = say("Few rows: {n}.", n=units) if basis.row_groups is None else say("Few groups of rows: {n}.", n=units)
         remarks.append((few, meaning))
     return remarks

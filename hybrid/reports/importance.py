@@ -15,12 +15,15 @@ import torch
 from hybrid.boosters.base import Booster, TreeParameters
 from hybrid.matrix import TEXT_HEAD, Column, FeatureMatrix
 from hybrid.metrics import row_losses
+from hybrid.reports.inference import Statistic, mean
 
 SHAP_BLOCK_VALUES = 16_000_000
 """Contributions held at once: 64 MB as float32, and the libraries need two to three times that while they compute them."""
 SHAP_BLOCK_ROWS = 4096
 MIN_COORDINATES = 8
 NOTHING_DROPPED = "none"
+SHUFFLED_ROWS = 60_000
+"""Rows that are scored anew for each group, over all its permutations: more rows tell more than more permutations of them."""
 
 OnStep = Callable[[int, int], None]
 """Called with the steps done and the steps in all."""
@@ -32,15 +35,17 @@ class Attribution:
 
     Parameters
     ----------
-    columns : numpy.ndarray of float64, shape (n_columns,)
-    sets : numpy.ndarray of float64, shape (n_margins, n_sets)
-        Mean over rows of the absolute sum of the set's contributions.
+    columns, sets : list of Statistic
+        Means over rows and margins; a set's is that of the absolute sum of its contributions.
+    by_margin : numpy.ndarray of float64, shape (n_margins, n_sets)
+        The means over rows of the sets, margin by margin.
     gap : float
         How far the contributions of a row, the head's included, are from summing to its margin, at most.
     """
 
-    columns: np.ndarray
-    sets: np.ndarray
+    columns: list[Statistic]
+    sets: list[Statistic]
+    by_margin: np.ndarray
     gap: float
 
 
@@ -68,14 +73,21 @@ def sample_rows(n_rows: int, groups: np.ndarray | None, max_rows: int, random_st
         order = rng.permutation(len(sizes))
         kept = order[np.cumsum(sizes[order]) <= max_rows]
         if len(kept) >= 2:
-            return np.flatnonzero(np.isin(groups, kept))
+            drawn = np.zeros(len(sizes), dtype=bool)
+            drawn[kept] = True
+            return np.flatnonzero(drawn[groups])
     return np.sort(rng.choice(n_rows, size=max_rows, replace=False))
 
 
 def shap_rows(n_classes: int) -> int:
-    """Rows that SHAP is computed on: 10,000, which puts the standard error of a mean |SHAP| at about a hundredth of it, divided by the
-    number of margins so that many classes do not multiply the work, 500 at least."""
-    return max(500, 10_000 // (1 if n_classes == 2 else n_classes))
+    """Rows that SHAP is computed on: 1,000, each of which costs as much as to score several hundred rows; divided by the number of margins
+    so that many classes do not multiply the work, 500 at least. Every number that comes of it stands with its standard error."""
+    return max(500, 1_000 // (1 if n_classes == 2 else n_classes))
+
+
+def shuffles(n_rows: int, wanted: int) -> int:
+    """Permutations of each group: as many as wanted, or as fit into the rows to score, one at least."""
+    return max(1, min(wanted, SHUFFLED_ROWS // n_rows))
 
 
 def coordinate_runs(columns: Sequence[Column]) -> list[tuple[str, np.ndarray]]:
@@ -124,10 +136,11 @@ def mean_shap(
     Attribution
     """
     n_rows, n_columns, n_margins = len(matrix), len(matrix.columns), booster.n_margins
+    of_columns, of_sets = np.empty((n_rows, n_columns), dtype=np.float32), np.empty((n_rows, len(sets)))
     member = np.zeros((n_columns, len(sets)), dtype=np.float32)
     for i, positions in enumerate(sets):
         member[positions, i] = 1.0
-    of_columns, of_sets, gap = np.zeros(n_columns), np.zeros((n_margins, len(sets))), 0.0
+    by_margin, gap = np.zeros((n_margins, len(sets))), 0.0
     block = max(1, min(SHAP_BLOCK_ROWS, SHAP_BLOCK_VALUES // (n_margins * (n_columns + 1))))
     for start in range(0, n_rows, block):
         rows = np.arange(start, min(start + block, n_rows))
@@ -141,11 +154,18 @@ def mean_shap(
             if margin_set is not None:
                 together[:, :, margin_set] += part.margin.contributions
         gap = max(gap, float(np.abs(summed - booster.margin(part)).max()))
-        of_sets += np.abs(together).sum(axis=0, dtype=np.float64)
-        of_columns += np.abs(shap).sum(axis=(0, 1), dtype=np.float64)
+        sizes = np.abs(together)
+        by_margin += sizes.sum(axis=0, dtype=np.float64) / n_rows
+        of_sets[rows] = sizes.mean(axis=1, dtype=np.float64)
+        of_columns[rows] = np.abs(shap).mean(axis=1)
         if on_step:
             on_step(int(rows[-1]) + 1, n_rows)
-    return Attribution(of_columns / (n_rows * n_margins), of_sets / n_rows, gap)
+    return Attribution(
+        [mean(column.astype(np.float64)) for column in of_columns.T],
+        [mean(values) for values in of_sets.T],
+        by_margin,
+        gap,
+    )
 
 
 def permutation_rises(

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
-from scipy.stats import rankdata
 
 
 @dataclass(frozen=True)
@@ -94,6 +93,11 @@ def _count(groups: np.ndarray | None, used: np.ndarray) -> int:
     return int(used.sum() if groups is None else np.count_nonzero(np.bincount(groups[used])))
 
 
+def renumbered(groups: np.ndarray) -> np.ndarray:
+    """Codes 0 .. n - 1 of the groups that occur, in their order."""
+    return (np.cumsum(np.bincount(groups) > 0) - 1)[groups]
+
+
 def mean(values: np.ndarray, inside: np.ndarray | None = None) -> Statistic:
     """The mean over all rows, or over those ``inside``."""
     inside = np.ones(len(values), dtype=bool) if inside is None else inside
@@ -104,23 +108,77 @@ def mean(values: np.ndarray, inside: np.ndarray | None = None) -> Statistic:
     return Statistic(value, np.where(inside, (values - value) / n, 0.0))
 
 
-def roc_auc(positive: np.ndarray, score: np.ndarray, inside: np.ndarray | None = None) -> Statistic:
-    """The area under the ROC curve (DeLong et al. 1988): each row contributes how many rows of the other kind it stands right of."""
-    inside = np.ones(len(score), dtype=bool) if inside is None else inside
-    influence = np.zeros(len(score))
-    rows = np.flatnonzero(inside)
-    hit = positive[rows].astype(bool)
-    n_hit, n_miss = int(hit.sum()), int((~hit).sum())
-    if n_hit == 0 or n_miss == 0:
-        return Statistic(np.nan, influence)
-    scores = score[rows].astype(np.float64)
-    ranks = rankdata(scores)
-    placed = np.empty(len(rows))
-    placed[hit] = (ranks[hit] - rankdata(scores[hit])) / n_miss
-    placed[~hit] = 1 - (ranks[~hit] - rankdata(scores[~hit])) / n_hit
-    value = float(placed[hit].mean())
-    influence[rows] = (placed - value) / np.where(hit, n_hit, n_miss)
-    return Statistic(value, influence)
+class Ordering:
+    """How well a score puts the positive rows first, over all rows or over parts of them: sorted once, however many parts are asked for.
+
+    Parameters
+    ----------
+    positive : numpy.ndarray of bool, shape (n_rows,)
+    score : numpy.ndarray, shape (n_rows,)
+    """
+
+    def __init__(self, positive: np.ndarray, score: np.ndarray) -> None:
+        self._order = np.argsort(-score)
+        self._hit = positive[self._order].astype(bool)
+        self._score = score[self._order]
+
+    def roc_auc(self, inside: np.ndarray | None = None) -> Statistic:
+        """The area under the ROC curve (DeLong et al. 1988): each row contributes how many rows of the other kind it stands right of."""
+        ranked = self._ranked(inside)
+        if ranked.n_hit == 0 or ranked.n_miss == 0:
+            return self._statistic(np.nan, ranked, np.zeros(len(ranked.hit)))
+        of_hit = 1 - (ranked.misses - ranked.block_misses / 2) / ranked.n_miss
+        of_miss = (ranked.hits - ranked.block_hits / 2) / ranked.n_hit
+        value = float((of_hit * ranked.block_hits).sum() / ranked.n_hit)
+        placed = np.where(ranked.hit, ranked.of_rows(of_hit), ranked.of_rows(of_miss))
+        return self._statistic(value, ranked, (placed - value) / np.where(ranked.hit, ranked.n_hit, ranked.n_miss))
+
+    def average_precision(self, inside: np.ndarray | None = None) -> Statistic:
+        """The mean, over the positive rows, of the precision down to each, rows of one score taken together.
+
+        A row contributes the derivative by its own weight: a positive one the precision at its place, and what it adds to the precision at
+        all places below; any other one what it takes from those.
+        """
+        ranked = self._ranked(inside)
+        if ranked.n_hit == 0:
+            return self._statistic(np.nan, ranked, np.zeros(len(ranked.hit)))
+        rows = ranked.hits + ranked.misses
+        precision = ranked.hits / rows
+        value = float((precision * ranked.block_hits).sum() / ranked.n_hit)
+        below = np.cumsum((ranked.block_hits / rows)[::-1])[::-1]
+        taken = np.cumsum((ranked.block_hits * precision / rows)[::-1])[::-1]
+        gained = np.where(ranked.hit, ranked.of_rows(precision + below) - value, 0.0)
+        return self._statistic(value, ranked, (gained - ranked.of_rows(taken)) / ranked.n_hit)
+
+    def _ranked(self, inside: np.ndarray | None) -> _Ranked:
+        if inside is None:
+            return _Ranked(self._order, self._hit, self._score)
+        kept = inside[self._order]
+        return _Ranked(self._order[kept], self._hit[kept], self._score[kept])
+
+    def _statistic(self, value: float, ranked: _Ranked, influence: np.ndarray) -> Statistic:
+        of_all = np.zeros(len(self._order))
+        of_all[ranked.rows] = influence
+        return Statistic(value, of_all)
+
+
+class _Ranked:
+    """Rows by falling score, those of one score as a block: positive and other rows of each block, and down to its end."""
+
+    def __init__(self, rows: np.ndarray, hit: np.ndarray, score: np.ndarray) -> None:
+        self.rows, self.hit = rows, hit
+        ends = np.append(np.flatnonzero(score[1:] != score[:-1]), len(score) - 1) if len(score) else np.empty(0, int)
+        self._size = np.diff(ends, prepend=-1)
+        self.hits = np.cumsum(hit)[ends]
+        self.misses = ends + 1 - self.hits
+        self.block_hits = np.diff(self.hits, prepend=0)
+        self.block_misses = self._size - self.block_hits
+        self.n_hit = int(hit.sum())
+        self.n_miss = len(hit) - self.n_hit
+
+    def of_rows(self, of_blocks: np.ndarray) -> np.ndarray:
+        """Each row's value of its block."""
+        return np.repeat(of_blocks, self._size)
 
 
 def holm(p: np.ndarray) -> np.ndarray:

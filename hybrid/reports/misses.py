@@ -35,8 +35,9 @@ MISSES = {
 
 def worst_rows(scored: ScoredRows) -> np.ndarray:
     """Positions of the hundred rows of the highest log loss, the worst first."""
-    losses = row_losses(scored.y, scored.proba)
-    return np.argsort(-losses, kind="stable")[:WORST]
+    losses = -row_losses(scored.y, scored.proba)
+    worst = np.arange(len(losses)) if len(losses) <= WORST else np.sort(np.argpartition(losses, WORST)[:WORST])
+    return worst[np.argsort(losses[worst], kind="stable")]
 
 
 def example_table(
@@ -68,10 +69,10 @@ def shared_table(worst: np.ndarray, slices: Sequence[pl.Series]) -> pl.DataFrame
     """Parts of slices that are more frequent among the worst misses than among all rows: see ``ImportanceReport.misses``."""
     rows = []
     for column in slices:
-        codes = column.to_physical().to_numpy()
-        for place, part in enumerate(categories_of(column)):
-            inside = codes == place
-            misses, share = int(inside[worst].sum()), float(inside.mean())
+        codes, parts = column.to_physical().to_numpy(), categories_of(column)
+        counts, among = (np.bincount(held, minlength=len(parts)) for held in (codes, codes[worst]))
+        for part, n, misses in zip(parts, counts.tolist(), among.tolist(), strict=True):
+            share = n / len(codes)
             if 0 < share < 1:
                 p = float(binom.sf(misses - 1, len(worst), share))
                 rows.append((column.name, part, misses, misses / len(worst), share, p, 0.0))

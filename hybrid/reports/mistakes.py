@@ -15,7 +15,7 @@ from hybrid.languages import quoted, say
 from hybrid.metrics import Interval
 from hybrid.numerals import count, number, percent, span
 from hybrid.pages import Block, Cell, Figure, Matrix, Panel, Table
-from hybrid.reports.inference import mean
+from hybrid.reports.inference import mean, renumbered
 from hybrid.reports.slices import ScoredRows
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def threshold_table(scored: ScoredRows, costs: Mapping[str, float]) -> pl.DataFr
     """
     if scored.proba.shape[1] != 2:
         return pl.DataFrame(schema=THRESHOLDS)
-    score = np.sort(scored.proba[:, 1])[::-1]
-    hits = np.cumsum(scored.y[np.argsort(-scored.proba[:, 1], kind="stable")] == 1)
+    order = np.argsort(-scored.proba[:, 1])
+    score, hits = scored.proba[order, 1], np.cumsum(scored.y[order] == 1)
     last = np.append(np.flatnonzero(score[1:] != score[:-1]), len(score) - 1)  # rows of one score are flagged together
     wanted = np.unique(np.searchsorted(last, np.linspace(0, len(score) - 1, _THRESHOLDS).astype(np.int64)))
     place = last[wanted]
@@ -117,18 +117,17 @@ def gains_table(scored: ScoredRows) -> pl.DataFrame:
     """
     if scored.proba.shape[1] != 2 or not (scored.y == 1).any():
         return pl.DataFrame(schema=GAINS)
-    score, positive = scored.proba[:, 1], scored.y == 1
-    ordered = np.sort(score)[::-1]
+    score, hits = scored.proba[:, 1], np.flatnonzero(scored.y == 1)
+    ordered, of_hits = np.sort(score)[::-1], score[hits]
+    groups = None if scored.groups is None else scored.groups[hits]
     rows = []
     for share in _SHARES:
         wanted = share * len(score)
         edge = ordered[min(int(np.ceil(wanted)), len(score)) - 1]
-        above, tied = score > edge, score == edge
-        inside = above + tied * (wanted - above.sum()) / tied.sum()
-        captured = mean(inside.astype(np.float64), positive)
-        rows.append(
-            (share, captured.value, *captured.estimate(scored.groups).interval(0.0, 1.0), captured.value / share)
-        )
+        above, through = np.searchsorted(-ordered, -edge, "left"), np.searchsorted(-ordered, -edge, "right")
+        inside = (of_hits > edge) + (of_hits == edge) * (wanted - above) / (through - above)
+        captured = mean(inside)
+        rows.append((share, captured.value, *captured.estimate(groups).interval(0.0, 1.0), captured.value / share))
     return pl.DataFrame(rows, schema=GAINS, orient="row")
 
 
@@ -153,7 +152,7 @@ def calibration_error(scored: ScoredRows, random_state: int) -> tuple[Interval, 
     gap = (said - hit) / n
     signed = np.bincount(code, weights=gap, minlength=n_bins)
     value = float(np.abs(signed).sum())
-    groups = np.arange(n) if scored.groups is None else np.unique(scored.groups, return_inverse=True)[1]
+    groups = np.arange(n) if scored.groups is None else renumbered(scored.groups)
     n_groups = int(groups.max()) + 1
     if n_groups < 2:
         return Interval(value, np.nan, np.nan), np.nan

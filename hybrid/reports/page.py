@@ -143,15 +143,15 @@ def _gap_cell(gap: Gap, places: int) -> Cell:
 
 
 def _metrics_section(report: ImportanceReport) -> Section:
-    resampled = (
-        say("Small print: 95 % intervals, from resampling rows.")
+    sure = (
+        say("Small print: 95 % intervals, over rows.")
         if report.basis.row_groups is None
-        else say("Small print: 95 % intervals, from resampling groups of rows.")
+        else say("Small print: 95 % intervals, over groups of rows.")
     )
     caption = [
         say("On {n} rows.", n=count(report.basis.rows)),
-        resampled,
-        say("Differences: each model less the first, paired on the same resamples."),
+        sure,
+        say("Differences: each model less the first, paired row by row."),
         say(DIRECTION),
         say("The base rate knows how frequent each class is in these rows, and nothing else."),
     ]
@@ -170,7 +170,7 @@ def _ablation_section(report: ImportanceReport) -> Section:
             folds=basis.ablation_folds,
             rows=count(basis.sampled_rows),
         ),
-        say("Small print: 95 % intervals. Changes: less the model with all groups, paired on the same resamples."),
+        say("Small print: 95 % intervals. Changes: less the model with all groups, paired row by row."),
         say(DIRECTION),
     ]
     return Section(title, [_comparison_table(report.ablation, paragraph(caption), say("change"))])
@@ -181,7 +181,17 @@ def _groups_section(report: ImportanceReport) -> Section:
     permuted = decimals_for(g.permutation.high - g.permutation.low for g in groups)
     ablated = decimals_for(g.ablation.high - g.ablation.low for g in groups if g.ablation)
     margin = decimals_to_scale(max(g.shap for g in groups))
-    shares = [Bar(gloss(g.name), g.share, text=percent(g.share)) for g in groups]
+    of_shap = {row["group"]: row for row in report.groups.iter_rows(named=True)}
+    shares = [
+        Bar(
+            gloss(g.name),
+            g.share,
+            of_shap[g.name]["shap_share_low"],
+            of_shap[g.name]["shap_share_high"],
+            percent(g.share),
+        )
+        for g in groups
+    ]
     charts = [
         bar_chart(shares, title=say("Moves the scores: share of SHAP")),
         bar_chart([_gap_bar(g.name, g.permutation, permuted) for g in groups], title=say("Shuffled: rise of log loss")),
@@ -190,10 +200,9 @@ def _groups_section(report: ImportanceReport) -> Section:
         bars = [_gap_bar(g.name, g.ablation, ablated) for g in groups if g.ablation]
         charts.append(bar_chart(bars, title=say("Left out: rise of log loss")))
     basis = report.basis
-    corrected = dict(report.groups.select("group", "permutation_p_adjusted").iter_rows())
     caption = say(
         "Three questions to the same groups. How much does it move the scores (SHAP, {shap_rows} rows)? What does the "
-        "trained model lose when the group’s values come from other rows ({rows} rows, mean of {n} shuffles)? What do models lose "
+        "trained model lose when the group’s values come from other rows ({rows} rows, shuffles of each: {n})? What do models lose "
         "that never see it? Whiskers are 95 % intervals; a pale bar’s interval holds zero. About one interval in twenty misses the truth.",
         shap_rows=count(basis.shap_rows),
         rows=count(basis.sampled_rows),
@@ -204,11 +213,11 @@ def _groups_section(report: ImportanceReport) -> Section:
             gloss(group.name),
             Cell(
                 percent(group.share),
-                say("{value} margin", value=number(group.shap, decimals=margin)),
+                _share_note(of_shap[group.name], margin),
                 share=group.share,
             ),
             _gap_cell(group.permutation, permuted),
-            _p_value(corrected[group.name]),
+            _p_value(of_shap[group.name]["permutation_p_adjusted"]),
             _gap_cell(group.ablation, ablated) if group.ablation else Cell(say("not tested"), tone="muted"),
             Cell(say(VERDICTS[group.verdict][0]), tone=_verdict_tone(group)),
             say(VERDICTS[group.verdict][1]),
@@ -252,6 +261,19 @@ def _classes_table(report: ImportanceReport) -> Table:
     return Table(paragraph(caption), [say("class"), *map(gloss, groups)], rows)
 
 
+def _share_note(row: Mapping[str, Any], places: int) -> str:
+    """The interval of a group's share of SHAP, and its SHAP in margin units."""
+    size = say("{value} margin", value=f"{number(row['shap'], decimals=places)} {_error(row, places)}".strip())
+    low, high = row["shap_share_low"], row["shap_share_high"]
+    return size if low != low else say("; ").join([f"{span(100 * low, 100 * high, decimals=1)} %", size])
+
+
+def _error(row: Mapping[str, Any], places: int) -> str:
+    """Half the width of the 95 % interval of a mean |SHAP|; empty where there is none."""
+    error = row["shap_error"]
+    return "" if error != error else f"± {number(1.96 * error, decimals=places)}"
+
+
 def _gap_bar(name: str, gap: Gap, places: int) -> Bar:
     text = interval(gap.value, gap.low, gap.high, decimals=places)
     return Bar(gloss(name), gap.value, gap.low, gap.high, text, muted=gap.sign == 0)
@@ -279,14 +301,15 @@ def _families_table(report: ImportanceReport) -> Table:
             row["family"],
             gloss(row["group"]),
             count(row["columns"]),
-            Cell(number(row["shap"], decimals=places), share=row["shap"] / top),
+            Cell(number(row["shap"], decimals=places), _error(row, places), share=row["shap"] / top),
             percent(row["gain"] / total, decimals=1),
         ]
         for row in report.families.iter_rows(named=True)
     ]
     caption = say(
-        "Columns that are computed alike stand together. SHAP: mean size of the sum of their contributions to the margin; gain: share of "
-        "all loss reduction in training."
+        "Columns that are computed alike stand together. SHAP: mean size of the sum of their contributions to the margin, over {rows} rows "
+        "(±: 95 %); gain: share of all loss reduction in training.",
+        rows=count(report.basis.shap_rows),
     )
     header = [say("family"), say("group"), say("columns"), say("mean |SHAP|"), say("gain")]
     return Table(caption, header, rows, words=(0, 1))
@@ -321,7 +344,7 @@ def _columns_table(report: ImportanceReport) -> Table:
             if row["columns"] == 1
             else say("{name}: {n} coordinates", name=gloss(row["column"]), n=row["columns"]),
             gloss(row["group"]),
-            Cell(number(row["shap"], decimals=places), share=row["shap"] / top),
+            Cell(number(row["shap"], decimals=places), _error(row, places), share=row["shap"] / top),
             percent(row["gain"] / total, decimals=1),
             spread.get(row["column"], Cell("–", tone="muted")),
         ]
@@ -331,7 +354,10 @@ def _columns_table(report: ImportanceReport) -> Table:
     caption = [
         say("The {n} columns that move the scores most.", n=count(min(single.height, TOP_COLUMNS))),
         *([say("{n} weaker ones are not shown; all are in the report’s frame.", n=count(left))] if left else []),
-        say("SHAP: mean size of the contribution to the margin; gain: share of all loss reduction in training."),
+        say(
+            "SHAP: mean size of the contribution to the margin, over {rows} rows (±: 95 %); gain: share of all loss reduction in training.",
+            rows=count(report.basis.shap_rows),
+        ),
         say("Coordinates of an embedding mean nothing one by one and stand as one, with the SHAP of their sum."),
         say("Values: the median, and where nine tenths of them lie; the box is their middle half."),
     ]
@@ -435,10 +461,10 @@ def _basis(report: ImportanceReport) -> dict[str, str]:
     else:
         facts[say("classes")] = count(len(report.classes))
     if basis.row_groups is None:
-        facts[say("resampled by")] = say("row")
+        facts[say("intervals go by")] = say("row")
         facts[say("rows of permutation and ablation")] = count(basis.sampled_rows)
     else:
-        facts[say("resampled by")] = say("group, {n} of them", n=count(basis.row_groups))
+        facts[say("intervals go by")] = say("group, {n} of them", n=count(basis.row_groups))
         facts[say("rows of permutation and ablation")] = say(
             "{rows}, of {n} groups", rows=count(basis.sampled_rows), n=count(basis.sampled_row_groups or 0)
         )

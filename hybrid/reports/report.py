@@ -32,7 +32,7 @@ class Basis:
     class_rows : tuple of int
         Rows of each class.
     row_groups : int, optional
-        Groups of rows (users, sessions) that were resampled together; None where rows were resampled singly.
+        Groups of rows (users, sessions) that intervals take as one; None where rows were taken as independent.
     sampled_rows, shap_rows : int
         Rows of permutation and ablation, and of SHAP.
     shap_gap : float
@@ -40,7 +40,7 @@ class Basis:
     interaction_rows, effect_rows, slice_rows : int
     sampled_row_groups : int, optional
     n_repeats : int
-        Permutations of each group.
+        Permutations of each group; fewer of many rows.
     ablation_folds, rounds : int
         Folds of the ablation (0: none was made) and boosting rounds of each refit.
     no_ablation : str
@@ -73,8 +73,8 @@ class Basis:
 class ImportanceReport:
     """Which evidence a model rests on, as Polars frames and as one page.
 
-    Intervals hold 95 %, over rows, or over groups of rows where groups were given; NaN where a number is not defined. Those of metrics are
-    bootstrap percentiles (500 resamples, 200 of more than 500,000 rows), all others closed forms (`hybrid.reports.inference`).
+    Intervals hold 95 %, over rows, or over groups of rows where groups were given; NaN where a number is not defined. They are closed forms
+    (`hybrid.reports.inference`) and take no resampling.
 
     Parameters
     ----------
@@ -82,8 +82,9 @@ class ImportanceReport:
     classes : tuple
         Labels in code order.
     groups : polars.DataFrame
-        ``group, shap, shap_share, permutation, permutation_low, permutation_high, permutation_p, permutation_p_adjusted``, greatest SHAP
-        first. ``shap`` is the mean over rows and margins of the absolute sum of the group's contributions, in margin units;
+        ``group, shap, shap_error, shap_share, shap_share_low, shap_share_high, permutation, permutation_low, permutation_high,
+        permutation_p, permutation_p_adjusted``, greatest SHAP first. ``shap`` is the mean over rows and margins of the absolute sum of the
+        group's contributions, in margin units, ``shap_error`` its standard error;
         ``permutation`` the rise of the log loss when the group's columns are taken from another row, all together, mean over the repeats.
         Interval and p-value (one-sided: the rise is not above 0) cover the drawing of the rows, and of the rows that values are taken
         from; the trained model is held fixed. ``permutation_p_adjusted`` is corrected for the number of groups (Holm).
@@ -93,11 +94,11 @@ class ImportanceReport:
         ``group, other, interaction, low, high, correlation``: each pair of groups once; see
         `hybrid.reports.interactions.interaction_table`.
     columns : polars.DataFrame
-        ``column, group, gain, shap``, greatest SHAP first; every column of the matrix.
+        ``column, group, gain, shap, shap_error``, greatest SHAP first; every column of the matrix.
     coordinates : polars.DataFrame
-        ``coordinates, group, columns, gain, shap``: runs of numbered columns (an embedding's coordinates) as one, ``shap`` of their sum.
+        ``coordinates, group, columns, gain, shap, shap_error``: runs of numbered columns (an embedding's coordinates) as one, by their sum.
     families : polars.DataFrame
-        ``group, family, columns, gain, shap``: families of behaviour features within each group, ``shap`` of their columns' sum.
+        ``group, family, columns, gain, shap, shap_error``: families of behaviour features within each group, by the sum of their columns.
     distributions : polars.DataFrame
         ``column, group, missing, zero, least, q05, q25, median, q75, q95, most``: numeric columns but coordinates, of the sampled rows.
     effects : polars.DataFrame
@@ -111,11 +112,10 @@ class ImportanceReport:
         `hybrid.reports.words.word_table`.
     ablation : polars.DataFrame
         ``dropped, metric, value, low, high, difference, difference_low, difference_high``: models refitted without a group, by
-        cross-fitting on the report's own rows. "none" comes first; a difference is the row's value less that of "none" on the same
-        resamples.
+        cross-fitting on the report's own rows. "none" comes first; a difference is the row's value less that of "none", paired row by row.
     metrics : polars.DataFrame
         ``model, metric, value, low, high, difference, difference_low, difference_high``: the model, the base rate and the baselines; a
-        difference is the row's value less the model's on the same resamples.
+        difference is the row's value less the model's, paired row by row.
     slices : polars.DataFrame
         ``slice, part, rows, metric, value, low, high, difference, difference_low, difference_high, difference_p, difference_p_adjusted``:
         log loss, ROC AUC (accuracy for many classes) and ``bias`` (mean prediction less what was observed; for many classes, of the

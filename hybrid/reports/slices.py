@@ -18,7 +18,7 @@ from hybrid.metrics import row_losses
 from hybrid.numerals import count, decimals_for, listed, number, span
 from hybrid.pages import Cell, Panel, Section, Table, Tabs, Text, Tone
 from hybrid.reports.importance import coordinate_runs
-from hybrid.reports.inference import Statistic, holm, mean, roc_auc
+from hybrid.reports.inference import Ordering, Statistic, holm, mean
 
 if TYPE_CHECKING:
     from hybrid.reports.report import ImportanceReport
@@ -321,7 +321,7 @@ class _Measured:
             said, observed = scored.proba[:, 1].astype(np.float64), scored.y == 1
         else:
             said, observed = scored.proba.max(axis=1).astype(np.float64), scored.proba.argmax(axis=1) == scored.y
-        self._said, self._observed = said, observed
+        self._ordering = Ordering(observed, said)
         self._means = {"log_loss": loss, "accuracy": observed.astype(np.float64), "bias": said - observed}
 
     def compare(self, inside: np.ndarray) -> Iterator[tuple[int | str | float, ...]]:
@@ -335,7 +335,7 @@ class _Measured:
 
     def _statistic(self, metric: str, inside: np.ndarray) -> Statistic:
         if metric == "roc_auc":
-            return roc_auc(self._observed, self._said, inside)
+            return self._ordering.roc_auc(inside)
         return mean(self._means[metric], inside)
 
 

@@ -15,6 +15,7 @@ from features.frames import Frame, closest
 from hybrid.errors import LabelError, ParameterError
 from hybrid.reports.history import history_slices
 from hybrid.reports.importance import OnStep
+from hybrid.reports.inference import renumbered
 from hybrid.reports.slices import parts_of
 
 if TYPE_CHECKING:
@@ -48,9 +49,10 @@ def row_groups(frame: pl.DataFrame, declared: Any) -> np.ndarray | None:
         ids = declared if isinstance(declared, pl.Series) else pl.Series(np.asarray(declared).tolist())
         if len(ids) != frame.height:
             raise ParameterError(f"groups_of_rows has {len(ids):,} values for {frame.height:,} rows")
-    alone = pl.int_range(frame.height, eager=True) + frame.height + 1
-    codes = ids.rank("dense").cast(pl.Int64).fill_null(alone).to_numpy()
-    return np.unique(codes, return_inverse=True)[1]
+    codes = ids.rank("dense").cast(pl.Int64)
+    n_ids = codes.max() or 0
+    alone = pl.int_range(frame.height, eager=True) + n_ids + 1
+    return renumbered(codes.fill_null(alone).to_numpy())
 
 
 def with_events(model: HybridClassifier, events: Frame | None) -> HybridClassifier:

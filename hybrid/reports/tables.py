@@ -12,14 +12,14 @@ import polars as pl
 from hybrid.boosters.base import Booster
 from hybrid.languages import message
 from hybrid.matrix import TEXT_HEAD, FeatureMatrix
-from hybrid.metrics import Bootstrap, Interval, row_losses
+from hybrid.metrics import row_losses
 from hybrid.reports.importance import OnStep, coordinate_runs, mean_shap, permutation_rises
-from hybrid.reports.inference import holm, mean
+from hybrid.reports.inference import Ordering, Statistic, holm, mean
 
 MODEL = "model"
 BASE_RATE = "base rate"
-RESAMPLES, RESAMPLES_OF_MANY, MANY_ROWS = 500, 200, 500_000
-"""Resamples of the metrics; fewer of many rows, where each takes a tenth of a second and an interval is narrow anyway."""
+_BOUNDS = {"log_loss": (0.0, np.inf)}
+"""What a metric can be, where that is not 0 to 1."""
 
 _COMPARED = {
     "metric": pl.String,
@@ -32,9 +32,13 @@ _COMPARED = {
 }
 
 
-def metric_names(n_classes: int) -> list[str]:
-    """The metrics that a report shows."""
-    return ["log_loss", "roc_auc", "average_precision"] if n_classes == 2 else ["log_loss", "accuracy"]
+def metric_statistics(y: np.ndarray, proba: np.ndarray) -> dict[str, Statistic]:
+    """The metrics that a report shows, by their names."""
+    loss = mean(row_losses(y, proba))
+    if proba.shape[1] != 2:
+        return {"log_loss": loss, "accuracy": mean((proba.argmax(axis=1) == y).astype(np.float64))}
+    ordering = Ordering(y == 1, proba[:, 1])
+    return {"log_loss": loss, "roc_auc": ordering.roc_auc(), "average_precision": ordering.average_precision()}
 
 
 def base_rate(y: np.ndarray, n_classes: int) -> np.ndarray:
@@ -43,9 +47,7 @@ def base_rate(y: np.ndarray, n_classes: int) -> np.ndarray:
     return np.tile(shares, (len(y), 1))
 
 
-def comparison(
-    kind: str, y: np.ndarray, probas: Mapping[str, np.ndarray], groups: np.ndarray | None, random_state: int
-) -> pl.DataFrame:
+def comparison(kind: str, y: np.ndarray, probas: Mapping[str, np.ndarray], groups: np.ndarray | None) -> pl.DataFrame:
     """Metrics of several models with intervals, and their paired differences to the first model.
 
     Parameters
@@ -55,24 +57,22 @@ def comparison(
     y : numpy.ndarray of int64, shape (n_rows,)
     probas : mapping of str to numpy.ndarray of shape (n_rows, n_classes)
     groups : numpy.ndarray of int64, shape (n_rows,), optional
-        What is resampled as one.
-    random_state : int
+        Codes of what is drawn as one.
 
     Returns
     -------
     polars.DataFrame
         ``{kind}, metric, value, low, high, difference, difference_low, difference_high``.
     """
-    reference = next(iter(probas))
-    names = metric_names(probas[reference].shape[1])
-    n_resamples = RESAMPLES if len(y) <= MANY_ROWS else RESAMPLES_OF_MANY
-    table = Bootstrap(y, probas, names, groups=groups, n_resamples=n_resamples, random_state=random_state)
-    alone = _one_unit(y, groups)
+    reference: dict[str, Statistic] = {}
     rows = []
-    for model in probas:
-        for name in names:
-            value, gap = table.interval(model, name), table.difference(model, reference, name)
-            rows.append((model, name, value.value, *_ends(value, alone), gap.value, *_ends(gap, alone)))
+    for model, proba in probas.items():
+        found = metric_statistics(y, proba)
+        reference = reference or found
+        for name, statistic in found.items():
+            value, gap = statistic.estimate(groups), (statistic - reference[name]).estimate(groups)
+            ends = value.interval(*_BOUNDS.get(name, (0.0, 1.0)))
+            rows.append((model, name, value.value, *ends, gap.value, *gap.interval()))
     return pl.DataFrame(rows, schema={kind: pl.String, **_COMPARED}, orient="row")
 
 
@@ -94,24 +94,28 @@ class Attributions:
 
 
 def attribution_tables(
-    booster: Booster, matrix: FeatureMatrix, classes: Sequence[Any], on_step: OnStep | None
+    booster: Booster,
+    matrix: FeatureMatrix,
+    classes: Sequence[Any],
+    rows_as_one: np.ndarray | None,
+    on_step: OnStep | None,
 ) -> Attributions:
-    """SHAP and gain of groups, of columns, of runs of coordinates and of families of behaviour features."""
+    """SHAP and gain of groups, of columns, of runs of coordinates and of families of behaviour features; errors are over ``rows_as_one``,
+    codes of rows that were drawn together."""
     runs, families = coordinate_runs(matrix.columns), _families(matrix)
     sets = [*map(matrix.positions, matrix.groups), *(places for _, places in runs), *families.values()]
     margin_set = None if matrix.margin is None else matrix.groups.index(TEXT_HEAD)
     shap = mean_shap(booster, matrix, sets, on_step, margin_set)
-    of_groups, of_runs, of_families = np.split(shap.sets.mean(axis=0), np.cumsum([len(matrix.groups), len(runs)]))
+    n_groups, n_runs = len(matrix.groups), len(runs)
+    of_columns, of_sets = (_with_error(found, rows_as_one) for found in (shap.columns, shap.sets))
     gain = booster.gain()
-    groups = pl.DataFrame({"group": list(matrix.groups), "shap": of_groups}).with_columns(
-        shap_share=pl.col("shap") / max(of_groups.sum(), np.finfo(np.float64).tiny)
-    )
+    groups = pl.DataFrame({"group": list(matrix.groups)}).hstack(of_sets[:n_groups])
+    groups = groups.hstack(_shares(shap.sets[:n_groups], rows_as_one))
     columns = pl.DataFrame(
         {
             "column": [column.name for column in matrix.columns],
             "group": [column.group for column in matrix.columns],
             "gain": gain,
-            "shap": shap.columns,
         }
     )
     coordinates = pl.DataFrame(
@@ -120,15 +124,8 @@ def attribution_tables(
             "group": [matrix.columns[positions[0]].group for _, positions in runs],
             "columns": [len(positions) for _, positions in runs],
             "gain": [float(gain[positions].sum()) for _, positions in runs],
-            "shap": of_runs,
         },
-        schema={
-            "coordinates": pl.String,
-            "group": pl.String,
-            "columns": pl.Int64,
-            "gain": pl.Float64,
-            "shap": pl.Float64,
-        },
+        schema={"coordinates": pl.String, "group": pl.String, "columns": pl.Int64, "gain": pl.Float64},
     )
     in_families = pl.DataFrame(
         {
@@ -136,17 +133,45 @@ def attribution_tables(
             "family": [family for _, family in families],
             "columns": [len(places) for places in families.values()],
             "gain": [float(gain[places].sum()) for places in families.values()],
-            "shap": of_families,
         },
-        schema={"group": pl.String, "family": pl.String, "columns": pl.Int64, "gain": pl.Float64, "shap": pl.Float64},
+        schema={"group": pl.String, "family": pl.String, "columns": pl.Int64, "gain": pl.Float64},
     )
     return Attributions(
         groups=_strongest_first(groups),
-        columns=_strongest_first(columns),
-        coordinates=_strongest_first(coordinates),
-        families=_strongest_first(in_families),
-        by_class=_by_class(shap.sets[:, : len(matrix.groups)], matrix, classes),
+        columns=_strongest_first(columns.hstack(of_columns)),
+        coordinates=_strongest_first(coordinates.hstack(of_sets[n_groups : n_groups + n_runs])),
+        families=_strongest_first(in_families.hstack(of_sets[n_groups + n_runs :])),
+        by_class=_by_class(shap.by_margin[:, :n_groups], matrix, classes),
         shap_gap=shap.gap,
+    )
+
+
+def _with_error(found: Sequence[Statistic], rows_as_one: np.ndarray | None) -> pl.DataFrame:
+    """``shap, shap_error``: means and their standard errors."""
+    estimates = [statistic.estimate(rows_as_one) for statistic in found]
+    return pl.DataFrame(
+        {"shap": [one.value for one in estimates], "shap_error": [one.error for one in estimates]},
+        schema={"shap": pl.Float64, "shap_error": pl.Float64},
+    )
+
+
+def _shares(groups: Sequence[Statistic], rows_as_one: np.ndarray | None) -> pl.DataFrame:
+    """``shap_share, shap_share_low, shap_share_high``: of each group's mean in the sum of all."""
+    total = max(sum(group.value for group in groups), np.finfo(np.float64).tiny)
+    influence = np.sum([group.influence for group in groups], axis=0)
+    shares = [
+        Statistic(group.value / total, (group.influence - influence * group.value / total) / total).estimate(
+            rows_as_one
+        )
+        for group in groups
+    ]
+    ends = [share.interval(0.0, 1.0) for share in shares]
+    return pl.DataFrame(
+        {
+            "shap_share": [share.value for share in shares],
+            "shap_share_low": [low for low, _ in ends],
+            "shap_share_high": [high for _, high in ends],
+        }
     )
 
 
@@ -216,12 +241,3 @@ def why_no_ablation(y: np.ndarray, wanted_folds: int, n_units: int) -> str:
     if len(np.unique(y)) < 2:
         return message("the rows hold one class only, from which nothing can be learned")
     return ""
-
-
-def _one_unit(y: np.ndarray, groups: np.ndarray | None) -> bool:
-    """Whether there is but one thing to resample, so that an interval would have no width and mean nothing."""
-    return len(y if groups is None else np.unique(groups)) < 2
-
-
-def _ends(interval: Interval, alone: bool) -> tuple[float, float]:
-    return (np.nan, np.nan) if alone else (interval.low, interval.high)

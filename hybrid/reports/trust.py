@@ -19,7 +19,7 @@ from hybrid.numerals import count, number, percent, span
 from hybrid.pages import Cell, Panel, Section, Table, Tabs, Text
 from hybrid.reference import Reference
 from hybrid.reports.importance import coordinate_runs
-from hybrid.reports.inference import roc_auc
+from hybrid.reports.inference import Ordering
 
 if TYPE_CHECKING:
     from hybrid.reports.report import ImportanceReport
@@ -122,7 +122,7 @@ def domain_table(
         told = _told_apart(
             booster, FeatureMatrix(np.ascontiguousarray(both[:, positions]), columns), new, random_state, n_jobs
         )
-        auc = roc_auc(new, told).estimate(None)
+        auc = Ordering(new == 1, told).roc_auc().estimate(None)
         rows.append((group, auc.value, *auc.interval(0.0, 1.0)))
     return pl.DataFrame(rows, schema=DOMAINS, orient="row").sort("auc", descending=True, maintain_order=True)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LITTLE = 0.05
 """A rise of the log loss below this share of the model's gain over the base rate is little."""
 FEW_UNITS = 30
-"""Intervals that resample fewer rows, or groups of rows, come out too narrow to judge by."""
+"""Intervals over fewer rows, or groups of rows, come out too narrow to judge by."""
 LEARNED = 0.25
 """Refits that reach less than this share of the model's gain learned too little to say anything about a group."""
 

@@ -15,12 +15,15 @@ from hybrid.head.choice import with_head
 from hybrid.languages import gloss, say
 from hybrid.numerals import count, decimals_to_scale, number
 from hybrid.pages import Block, Cell, Table
+from hybrid.reports.importance import sample_rows
 from hybrid.texts import normalised, role_text, words
 
 if TYPE_CHECKING:
     from hybrid.classifier import HybridClassifier
     from hybrid.reports.report import ImportanceReport
 
+ROWS = 100_000
+"""Rows at most that words are looked for in."""
 TEXTS = 200
 """Texts of each role that words are left out of."""
 MOST_WORDS = 6
@@ -50,7 +53,8 @@ def word_table(
     role are encoded anew. A row's other texts, attributes and behaviour stay as they are.
 
     A word may be shown where at least 10 rows of the report hold it, and rows of at least 10 groups where rows have groups: what fewer
-    people wrote could name one of them. Texts themselves are not shown.
+    people wrote could name one of them. Of more than 100,000 rows so many are drawn, and those alone are counted. Texts themselves are not
+    shown.
 
     Parameters
     ----------
@@ -64,9 +68,11 @@ def word_table(
     -------
     polars.DataFrame
         ``role, class, word, effect, texts, rows``: the mean margin with the word less that without it, over ``texts`` texts; the greatest
-        effects first in each role. ``rows`` hold the word. With more than two classes, the margin is that of the class that each row is
-        predicted as, and a word stands once for each such class.
+        effects first in each role. ``rows`` of those counted hold the word. With more than two classes, the margin is that of the class
+        that each row is predicted as, and a word stands once for each such class.
     """
+    drawn = sample_rows(frame.height, groups, ROWS, random_state)
+    frame, groups = frame[drawn], None if groups is None else groups[drawn]
     parts = [_role(model, frame, role, groups, random_state) for role in model.builder_.evidence.text]
     return pl.concat(parts) if parts else pl.DataFrame(schema=WORDS)
 
