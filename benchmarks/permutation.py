@@ -3,8 +3,9 @@
     python benchmarks/permutation.py [--runs 1000] [--repeats 5]
 
 Each run trains 40 rounds on 1,500 rows of planted data (a strong group, a weak one, a blurred copy of the strong one, and noise) and looks
-at 1,000 new rows, shuffled five times, as a report shuffles few rows, or once, as it shuffles 50,000; with groups, each five rows have one user, whose noise and whose inclination are the same. Beside Student's interval
-over groups of rows, which reports use, stands that of a percentile bootstrap of the same row-wise rises.
+at 1,000 new rows, shuffled five times, as a report shuffles few rows, or once, as it shuffles 50,000; with groups, each five rows have one
+user, whose noise and whose inclination are the same. Beside Student's interval over groups of rows, which reports use, stands that of a
+percentile bootstrap of the same row-wise rises.
 """
 
 from __future__ import annotations

@@ -43,6 +43,7 @@ from hybrid.head import FittedHead
 from hybrid.head.choice import HeadChoice
 from hybrid.interest import RecentInterest
 from hybrid.label_columns import LabelColumns
+from hybrid.languages import Sentence
 from hybrid.match import TextMatch
 from hybrid.matrix import Column
 from hybrid.reference import Reference
@@ -179,7 +180,8 @@ def load_model(folder: Path, *, encoder: Any = None, device: str = "auto") -> Hy
     n_events = builder.evidence.channels.recent_interest
     if n_events:
         builder.interest = RecentInterest(pl.read_parquet(folder / "interest_log.parquet"), n_events)
-    model.head_ = HeadChoice(**manifest["head"]["choice"])
+    choice = manifest["head"]["choice"]
+    model.head_ = HeadChoice(choice["mode"], Sentence(**choice["why"]), choice["losses"])
     if model.head_.mode is not None:
         head = FittedHead.restore(manifest["head"]["roles"], load_file(folder / "head.safetensors"), builder.device)
         builder.give_head(head, model.head_.mode, model.classes_)

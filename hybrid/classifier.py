@@ -28,11 +28,12 @@ from hybrid.encoded_texts import EncodedTexts
 from hybrid.encoder import TextEncoder
 from hybrid.errors import ParameterError
 from hybrid.head import HeadFit, fit_head
-from hybrid.head.choice import NO_HEAD, HeadChoice, choose, splits_to_compare, with_head
+from hybrid.head.choice import AS_DECLARED, NO_HEAD, HeadChoice, choose, splits_to_compare, with_head
 from hybrid.head.folds import head_folds
 from hybrid.holdout import hold_out
 from hybrid.label_columns import held_apart
 from hybrid.labels import as_labels, encode, row_weights
+from hybrid.languages import Sentence, message
 from hybrid.matrix import TEXT_HEAD, FeatureMatrix
 from hybrid.metrics import metric
 from hybrid.reference import Reference
@@ -414,6 +415,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         shown, queries, costs = shown_texts(model, frame, show_texts), query_codes(frame, query), costs_of(costs)
         say: Progress = progress or (lambda step, done, total: None)
         started = time.perf_counter()
+        say("predict", 0, frame.height)
         baselines = baseline_probabilities(self, frame, events, baseline)
         proba = probabilities(model, frame, partial(say, "predict"))
         predicted = time.perf_counter()
@@ -631,16 +633,18 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         shown: dict[str, Any] = {
             "rows": f"{frame.height:,}",
             "training rows": f"{self.reference_.rows:,}",
-            "booster": f"{self.booster}, {self.booster_.best_iteration} rounds",
+            "booster": Sentence(
+                message("{booster}, {n} rounds"), {"booster": self.booster, "n": self.booster_.best_iteration}
+            ),
             "devices": {step: device for step, device in self.devices_.items() if device},
         }
         if self.behavior is not None:
             times = frame[self.behavior.log.timestamp]
-            shown["period"] = f"{times.min()!s} to {times.max()!s}"
+            shown["period"] = Sentence(message("{low} to {high}"), {"low": str(times.min()), "high": str(times.max())})
         if self.text and self.builder_.encoder is not None:
             shown["encoder"] = repr(self.builder_.encoder)
             shown["text head"] = self.head_.mode or "none"
-            shown["why so"] = self.head_.reason
+            shown["why so"] = self.head_.why
         if self.booster_.calibrator is not None:
             shown["calibration"] = {"temperature": f"{self.booster_.calibrator.temperature:.3f}"}
         shown["parameters"] = {name: value for name, value in vars(self.tree_parameters()).items() if value != {}}
@@ -682,7 +686,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         if mode == AUTO:
             self.head_ = self.choose_head(matrix, fit, codes, splits)
         else:
-            self.head_ = HeadChoice(mode, "as declared", {})
+            self.head_ = HeadChoice(mode, AS_DECLARED, {})
         if self.head_.mode is not None:
             builder.give_head(fit.head, self.head_.mode, self.classes_)
         return with_head(matrix, fit.logits, fit.head, self.head_.mode, self.classes_)

@@ -21,6 +21,7 @@ from hybrid.head import HeadFit, fit_head
 from hybrid.head.choice import HeadChoice, with_head
 from hybrid.head.folds import head_folds
 from hybrid.labels import as_labels, encode
+from hybrid.languages import Sentence, message
 from hybrid.matrix import FeatureMatrix
 from hybrid.metrics import row_losses
 from hybrid.reference import Reference
@@ -105,7 +106,8 @@ def adapt(
         adapted.builder_ = target.builder
         if way == HEAD and fit is not None:
             target.builder.give_head(fit.head, model.head_.mode, model.classes_)
-            adapted.head_ = HeadChoice(model.head_.mode, "the head is the new domain's, the trees are not", {})
+            why = Sentence(message("the head is the new domain’s, the trees are not"))
+            adapted.head_ = HeadChoice(model.head_.mode, why, {})
         elif way == BOOST:
             adapted.booster_ = _more_trees(model, intact, target.codes, rounds)
         if way != AS_IS:

@@ -102,6 +102,18 @@ def test_a_planted_weak_slice_is_found_and_described() -> None:
     assert "country = cn" in conditions or "country ≠ de" in conditions
 
 
+def test_a_weak_slice_of_missing_values_is_described_as_missing() -> None:
+    rng = np.random.default_rng(5)
+    price, age = rng.random(3_000).astype(np.float32), rng.random(3_000).astype(np.float32)
+    price[rng.random(3_000) < 0.3] = np.nan
+    matrix = FeatureMatrix(np.column_stack([price, age]), (Column("price", "attributes"), Column("age", "attributes")))
+    table = corrected(weak_slices(scored(3_000, 6, np.isnan(price)), matrix, [], random_state=0))
+    first = table.filter(metric="log_loss").row(0, named=True)
+    assert first["part"].split(", ")[0] == "price missing"
+    assert "inf" not in first["part"]
+    assert first["rows"] <= np.isnan(price).sum() / 2 * 1.2
+
+
 def test_no_weak_slice_is_made_of_chance() -> None:
     matrix_of = lambda n, rng: FeatureMatrix(  # noqa: E731 - short and local
         rng.normal(size=(n, 3)).astype(np.float32), tuple(Column(f"c{i}", "attributes") for i in range(3))

@@ -9,6 +9,7 @@ import numpy as np
 
 from hybrid.boosters import Booster
 from hybrid.head.text_head import FittedHead, HeadFit, base_margin, margins
+from hybrid.languages import Sentence, message
 from hybrid.matrix import TEXT_HEAD, Column, FeatureMatrix
 from hybrid.metrics import row_losses
 
@@ -27,17 +28,23 @@ class HeadChoice:
     Parameters
     ----------
     mode : {"margin", "feature"} or None
-    reason : str
+    why : Sentence
     losses : mapping from mode ("none", "margin", "feature") to float
         Held-out log loss of trees; empty where nothing was compared.
     """
 
     mode: str | None
-    reason: str
+    why: Sentence
     losses: Mapping[str, float]
 
+    @property
+    def reason(self) -> str:
+        """Why, in the language of `hybrid.languages.speaking`."""
+        return str(self.why)
 
-NO_HEAD = HeadChoice(None, "the model declares none", {})
+
+NO_HEAD = HeadChoice(None, Sentence(message("the model declares none")), {})
+AS_DECLARED = Sentence(message("as declared"))
 
 
 def with_head(
@@ -82,12 +89,12 @@ def choose(
     a class and round, over a column a class, would cost too much to try.
     """
     if fit.loss >= fit.prior_loss:
-        why = f"out of fold its loss is {fit.loss:.4f}, no better than the {fit.prior_loss:.4f} of the classes' shares"
-        return HeadChoice(None, why, {})
+        useless = message("out of fold its loss is {loss}, no better than the {shares} of the classes’ shares")
+        return HeadChoice(None, Sentence(useless, {"loss": f"{fit.loss:.4f}", "shares": f"{fit.prior_loss:.4f}"}), {})
     if len(labels) > MOST_CLASSES:
-        return HeadChoice("margin", f"{len(labels)} classes are too many to compare", {})
+        return HeadChoice("margin", Sentence(message("{n} classes are too many to compare"), {"n": len(labels)}), {})
     if not splits:
-        return HeadChoice("margin", "there are too few rows to compare", {})
+        return HeadChoice("margin", Sentence(message("there are too few rows to compare")), {})
     rng = np.random.default_rng(random_state)
     drawn = [[np.sort(rng.permutation(rows)[:_ROWS]) for rows in split] for split in splits]
     losses = {}
@@ -101,4 +108,6 @@ def choose(
             losses[mode or "none"] = float(np.concatenate(found).mean())
     best = min(losses, key=lambda mode: losses[mode])
     compared = ", ".join(f"{mode} {loss:.4f}" for mode, loss in losses.items())
-    return HeadChoice(None if best == "none" else best, f"held-out log loss: {compared}", losses)
+    return HeadChoice(
+        None if best == "none" else best, Sentence(message("held-out log loss: {losses}"), {"losses": compared}), losses
+    )

@@ -7,9 +7,10 @@ sentence as its key, and its translation with the same placeholders.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -65,6 +66,33 @@ def say(message: str, /, **values: object) -> str:
 def message(text: str) -> str:
     """The text as it is: marks what `say` is given later, from a table of constants, as a message of the catalogue."""
     return text
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A message with its values that is kept, and said in the language that is spoken when it is read.
+
+    Parameters
+    ----------
+    text : str
+    values : mapping, default empty
+        Of the placeholders; all that JSON can hold.
+
+    Examples
+    --------
+    >>> rows = Sentence("{n} rows", {"n": 3})
+    >>> with speaking("zh"):
+    ...     str(rows)
+    '3 行'
+    >>> str(rows)
+    '3 rows'
+    """
+
+    text: str
+    values: Mapping[str, object] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return say(self.text, **self.values)
 
 
 def paragraph(sentences: Iterable[str]) -> str:

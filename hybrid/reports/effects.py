@@ -20,7 +20,7 @@ from hybrid.reports.importance import OnStep, coordinate_runs
 if TYPE_CHECKING:
     from hybrid.reports.report import ImportanceReport
 
-ROWS = 5_000
+ROWS = 2_000
 """Rows of the effects at most."""
 MOST_COLUMNS = 20
 _BINS = 20

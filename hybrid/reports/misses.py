@@ -14,7 +14,7 @@ from hybrid.metrics import row_losses
 from hybrid.numerals import count, number, percent
 from hybrid.pages import Block, Cell, Table
 from hybrid.reports.inference import holm
-from hybrid.reports.slices import ScoredRows, categories_of
+from hybrid.reports.slices import ScoredRows, categories_of, part_name
 
 if TYPE_CHECKING:
     from hybrid.reports.report import ImportanceReport
@@ -89,7 +89,7 @@ def misses_blocks(report: ImportanceReport) -> list[Block]:
     if report.misses.height:
         rows: list[list[str | Cell]] = [
             [
-                say("{slice}: {part}", slice=gloss(row["slice"]), part=gloss(row["part"])),
+                say("{slice}: {part}", slice=gloss(row["slice"]), part=part_name(row["slice"], row["part"])),
                 count(row["misses"]),
                 Cell(percent(row["share"]), share=row["share"]),
                 percent(row["share_of_rows"]),
@@ -110,7 +110,7 @@ def misses_blocks(report: ImportanceReport) -> list[Block]:
             row["label"],
             row["predicted"],
             percent(row["probability"], decimals=1),
-            *(gloss(row[name]) if row[name] else Cell("–", tone="muted") for name in more),
+            *(_shown(name, row[name]) if row[name] else Cell("–", tone="muted") for name in more),
         ]
         for row in report.examples.head(_SHOWN).iter_rows(named=True)
     ]
@@ -123,3 +123,8 @@ def misses_blocks(report: ImportanceReport) -> list[Block]:
     header += [gloss(name.split(": ", 1)[1]) for name in more]
     words = (0, 1, *range(3, len(header)))
     return [*blocks, Table(caption, header, cells, words=words)]
+
+
+def _shown(name: str, value: str) -> str:
+    """A text as it is, the part of a slice as its name."""
+    return part_name(name.removeprefix(SLICE), value) if name.startswith(SLICE) else value

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from hybrid.calibration import PREDICTED_CLASS
 from hybrid.charts import Bar, Series, bar_chart, box, line_chart
-from hybrid.languages import gloss, message, paragraph, quoted, say, translated
+from hybrid.languages import Sentence, gloss, message, paragraph, quoted, say, translated
 from hybrid.matrix import Column
 from hybrid.metrics import metric
 from hybrid.numerals import count, decimals_for, decimals_to_scale, interval, number, percent, span
@@ -488,4 +488,4 @@ def _provenance(entries: Mapping[str, Any]) -> dict[str, Any]:
 def _told(value: Any) -> Any:
     if isinstance(value, Mapping):
         return _provenance(value)
-    return translated(value) if isinstance(value, str) else value
+    return translated(value) if isinstance(value, str) else str(value) if isinstance(value, Sentence) else value

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from hybrid.errors import ParameterError
-from hybrid.languages import languages, speaking
+from hybrid.languages import Sentence, languages, speaking
 from hybrid.pages import render_in
 from hybrid.reports.findings import answer
 from hybrid.reports.markdown import markdown
@@ -245,12 +245,14 @@ def _html(report: ImportanceReport, lang: str) -> str:
 def _json(report: ImportanceReport, lang: str) -> str:
     fields = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
     with speaking(languages(lang)[0]):
-        said = report.answer
-    return json.dumps({"answer": said, **{name: _plain(value) for name, value in fields.items()}}, ensure_ascii=False)
+        told = {"answer": report.answer, **{name: _plain(value) for name, value in fields.items()}}
+    return json.dumps(told, ensure_ascii=False)
 
 
 def _plain(value: Any) -> Any:
     """A value as JSON can hold it."""
+    if isinstance(value, Sentence):
+        return str(value)
     if isinstance(value, pl.DataFrame):
         return {column.name: [_plain(one) for one in column.to_list()] for column in value}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -35,6 +36,7 @@ _NUMERIC_PARTS = 5
 _MOST_PERIODS = 12
 _PERIODS = ("1h", "6h", "1d", "1w", "1mo", "3mo", "1y")
 _LEAVES, _DEPTH = 6, 3
+_RANGE = re.compile(r"(-?[\d.]+(?:e[+-]?\d+)?) to (-?[\d.]+(?:e[+-]?\d+)?)")
 
 SCHEMA = {
     "slice": pl.String,
@@ -123,6 +125,36 @@ def _periods(column: pl.Series) -> pl.Series:
             break
     written = cut.dt.strftime("%Y-%m-%d" if period.endswith(("d", "w", "mo", "y")) else "%Y-%m-%d %H:%M")
     return written.alias(column.name)
+
+
+def part_name(slice_name: str, part: str) -> str:
+    """What a reader sees of a part: ranges and the conditions of a found part are translated, names from the data are not.
+
+    Examples
+    --------
+    >>> from hybrid.languages import speaking
+    >>> with speaking("zh"):
+    ...     part_name("price", "3 to 5.5"), part_name(FOUND, "price > 5 or missing, colour ≠ red")
+    ('3 至 5.5', 'price > 5 或缺失, colour ≠ red')
+    """
+    if slice_name == FOUND:
+        return ", ".join(_condition_said(condition) for condition in part.split(", "))
+    return _value_name(part)
+
+
+def _value_name(part: str) -> str:
+    ends = _RANGE.fullmatch(part)
+    return gloss(part) if ends is None else say("{low} to {high}", low=ends[1], high=ends[2])
+
+
+def _condition_said(written: str) -> str:
+    if found := re.fullmatch(r"(.+ [=≠]) (.+)", written):
+        return f"{found[1]} {_value_name(found[2])}"
+    if found := re.fullmatch(r"(.+ [≤>] \S+) or missing", written):
+        return say("{condition} or missing", condition=found[1])
+    if found := re.fullmatch(r"(.+) (missing|known)", written):
+        return say("{name} missing", name=found[1]) if found[2] == "missing" else say("{name} known", name=found[1])
+    return written
 
 
 def slice_table(scored: ScoredRows, slices: Sequence[pl.Series]) -> pl.DataFrame:
@@ -237,7 +269,7 @@ def _worse(frame: pl.DataFrame) -> str:
         say(
             "“{slice}: {part}” (by {value})",
             slice=_title(row["slice"]),
-            part=gloss(row["part"]),
+            part=part_name(row["slice"], row["part"]),
             value=number(row["difference"], decimals=3),
         )
         for row in worst.iter_rows(named=True)
@@ -277,7 +309,7 @@ def _slice_table(frame: pl.DataFrame) -> Table:
     }
     rows: list[list[str | Cell]] = []
     for part in frame.partition_by("part", maintain_order=True):
-        cells: list[str | Cell] = [gloss(part["part"][0]), count(part["rows"][0])]
+        cells: list[str | Cell] = [part_name(name, part["part"][0]), count(part["rows"][0])]
         for row in part.iter_rows(named=True):
             digits = places[row["metric"]]
             tone = _tone(row)
@@ -392,11 +424,16 @@ def _written(path: list[_Step], names: list[tuple[str, str | None]]) -> str:
         name, part = names[feature]
         below = [step.threshold for step in steps if step.left]
         above = [step.threshold for step in steps if not step.left]
+        finite = [threshold for threshold in below if threshold < np.inf]
         missing = " or missing" if all(step.takes_missing for step in steps) else ""
         if part is not None:
             said.append(f"{name} {'≠' if below else '='} {part}")
-        elif below and above:
-            said.append(f"{max(above):.4g} < {name} ≤ {min(below):.4g}{missing}")
+        elif np.inf in above:  # so scikit-learn 1.9 parts what is missing, on the right, from what is known
+            said.append(f"{name} missing")
+        elif not above and not finite:
+            said.append(f"{name} known")
+        elif above and finite:
+            said.append(f"{max(above):.4g} < {name} ≤ {min(finite):.4g}{missing}")
         else:
-            said.append(f"{name} ≤ {min(below):.4g}{missing}" if below else f"{name} > {max(above):.4g}{missing}")
+            said.append(f"{name} ≤ {min(finite):.4g}{missing}" if finite else f"{name} > {max(above):.4g}{missing}")
     return ", ".join(said)

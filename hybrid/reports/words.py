@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ROWS = 100_000
 """Rows at most that words are looked for in."""
-TEXTS = 200
+TEXTS = 100
 """Texts of each role that words are left out of."""
 MOST_WORDS = 6
 """Words of one text that are left out, one at a time."""
@@ -49,7 +49,7 @@ def word_table(
 ) -> pl.DataFrame:
     """Leave words out of texts, one at a time, and see what the scores lose.
 
-    For each text role, 200 rows with distinct texts are drawn, and in each text at most 6 words that may be shown; so at most 1,200 texts a
+    For each text role, 100 rows with distinct texts are drawn, and in each text at most 6 words that may be shown; so at most 600 texts a
     role are encoded anew. A row's other texts, attributes and behaviour stay as they are.
 
     A word may be shown where at least 10 rows of the report hold it, and rows of at least 10 groups where rows have groups: what fewer
