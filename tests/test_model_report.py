@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import sklearn.metrics as skm
+from page_tables import check
 from shop import hybrid, shop
 
 from features.errors import ColumnError
@@ -134,36 +134,14 @@ def test_provenance_says_which_rows_and_how_long(world: SimpleNamespace) -> None
         assert world.model.report(other, labels, ablation_folds=0).provenance[shown] != found[shown]
 
 
-def rows_of(markdown: str, first: str) -> dict[str, list[float]]:
-    """The numbers in each row of the table whose header begins with ``first``, by the row's first cell."""
-    _, table = markdown.split(f"| {first} |", 1)
-    lines = table.split("\n\n", 1)[0].splitlines()[2:]
-    cells = [line.strip("| ").split(" | ") for line in lines]
-    numbers = lambda text: [float(found) for found in re.findall(r"-?\d+(?:\.\d+)?", text.replace("−", "-"))]  # noqa: E731 - short and local
-    return {row[0]: numbers(" ".join(row[1:]).replace("\u202f", "")) for row in cells}
-
-
-def test_numbers_on_the_page_are_those_of_the_frames(world: SimpleNamespace) -> None:
-    said = world.report.to_markdown()
-    by_category = world.report.slices.filter(slice="category")
-    shown = rows_of(said.split("By category.")[1], "part")
-    for part in by_category.partition_by("part"):
-        numbers = [float(part["rows"][0])]
-        for row in part.iter_rows(named=True):
-            numbers += [row["value"], row["low"], row["high"]]
-        assert shown[part["part"][0]] == pytest.approx(numbers, abs=0.006)
-    alone = rows_of(said, "column | group | AUC alone")
-    for row in world.report.strength.head(15).iter_rows(named=True):
-        assert alone[row["column"].replace("_", "\\_")][0] == pytest.approx(row["auc"], abs=0.0006)
-    order = rows_of(said, "model | nDCG@10")
-    for model in ("model", "price alone"):
-        row = world.report.ranking.filter(model=model, metric="ndcg_at_10").row(0, named=True)
-        assert order[model][:3] == pytest.approx([row["value"], row["low"], row["high"]], abs=0.006)
-    gains = rows_of(said, "rows with the highest scores")
-    for row in world.report.gains.filter(pl.col("share") <= 0.5).iter_rows(named=True):
-        found = gains[f"{100 * row['share']:.0f}\u202f%"]
-        expected = [100 * row["captured"], 100 * row["low"], 100 * row["high"], row["lift"]]
-        assert found == pytest.approx(expected, abs=0.06)
+def test_numbers_on_the_page_are_those_of_the_frames(world: SimpleNamespace, tmp_path: Path) -> None:
+    of_two = check(world.report.save(tmp_path / "two.html").read_text(encoding="utf-8"), world.report)
+    y = np.where(world.X["price"] > 0.8, "dear", np.where(world.y, "buys", "leaves"))
+    model = hybrid(n_estimators=8, text_channels={"coordinates": 8}).fit(world.X[:300], y[:300], events=world.events)
+    report = model.report(world.X[300:], y[300:], slices=["category"], ablation_folds=0)
+    of_three = check(report.save(tmp_path / "three.html").read_text(encoding="utf-8"), report)
+    assert len(of_two) > 20
+    assert {"Share of SHAP in the margin of each class.", "Of the rows of each class (down)"} <= of_three - of_two
 
 
 def test_contributions_add_up_to_the_margin(world: SimpleNamespace) -> None:
