@@ -386,7 +386,7 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         costs : mapping, optional
             ``{"false_positive": 1, "false_negative": 5}``: what a mistake costs, for thresholds of two classes; default 1 each.
         max_rows : int, default 50,000
-            Rows at most for SHAP values, permutations and refits; the metrics use all rows.
+            Rows at most for permutations and refits, and for SHAP values, which take 1,000 of them; the metrics use all rows.
         ablation_folds : int, default 3
             Folds of the refits without each group, which take most of the time; 0 leaves them out.
         title : str

@@ -13,6 +13,7 @@ from shop import hybrid, shop
 from hybrid.boosters import TreeParameters, booster_class
 from hybrid.matrix import Column, FeatureMatrix
 from hybrid.reports.effects import distribution_table, effect_table, value_effect_table
+from hybrid.reports.importance import sample_rows
 from hybrid.reports.words import word_table
 
 COLUMNS = (
@@ -121,6 +122,16 @@ def test_effect_of_a_word_is_the_margin_less_that_without_it(words_of_shop: Simp
     without = texts.with_columns(pl.col("query").str.replace("Red", " "))
     lost = model.booster_.margin(model.matrix(texts)) - model.booster_.margin(model.matrix(without))
     assert row["effect"] == pytest.approx(float(lost.mean()), abs=1e-5)
+
+
+def test_words_of_many_rows_are_counted_in_those_drawn(
+    words_of_shop: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hybrid.reports.words.ROWS", 300)
+    drawn = words_of_shop.X[sample_rows(600, None, 300, 0)]
+    table = word_table(words_of_shop.model, words_of_shop.X, None, 0)
+    for row in table.filter(role="query").iter_rows(named=True):
+        assert row["rows"] == drawn["query"].str.to_lowercase().str.contains(row["word"]).sum() >= 10
 
 
 def test_words_of_few_rows_or_few_people_are_not_shown(words_of_shop: SimpleNamespace) -> None:

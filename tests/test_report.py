@@ -155,6 +155,19 @@ def test_permutation_is_the_rise_of_the_log_loss_when_a_group_is_shuffled(world:
         assert row["permutation_low"] <= row["permutation"] <= row["permutation_high"]
 
 
+def test_many_rows_are_shuffled_fewer_times_and_the_page_says_so(world: World, tmp_path: Path) -> None:
+    many = np.arange(25_000) % 2000
+    report = build(world.matrix.rows(many), world.y[many], world.booster, n_repeats=5, ablation_folds=0)
+    assert "(25\u202f000 rows, shuffles of each: 2)" in report.save(tmp_path / "many.html").read_text(encoding="utf-8")
+    shown = report.groups.row(by_predicate=pl.col("group") == "user behaviour", named=True)
+    intact, losses = skm.log_loss(world.y[many], world.proba[many]), []
+    for repeat in (0, 1):
+        values = world.matrix.numpy()[many]
+        values[:, :2] = values[np.random.default_rng([7, repeat]).permutation(25_000), :2]
+        losses.append(skm.log_loss(world.y[many], world.booster.predict_proba(FeatureMatrix(values, COLUMNS))))
+    assert shown["permutation"] == pytest.approx(np.mean(losses) - intact, abs=1e-6)
+
+
 def test_permutation_interval_has_the_width_of_the_clustered_standard_error(world: World) -> None:
     row = world.report.groups.row(by_predicate=pl.col("group") == "user behaviour", named=True)
     rises = np.zeros(len(world.y))
