@@ -89,7 +89,10 @@ class HeadNetwork:
     def logits(self, inputs: Tensor, dropout: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
         """Logits, float32 of shape (n, n_classes)."""
         weights = self.weights
-        x = _dropped((inputs - weights["mean"]).div_(weights["scale"]), dropout, generator) @ weights["w1"] + weights["b1"]
+        x = (
+            _dropped((inputs - weights["mean"]).div_(weights["scale"]), dropout, generator) @ weights["w1"]
+            + weights["b1"]
+        )
         if "w2" not in weights:
             return x
         return _dropped(torch.nn.functional.gelu(x), dropout, generator) @ weights["w2"] + weights["b2"]

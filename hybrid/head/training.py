@@ -78,7 +78,9 @@ def train(
     network = HeadNetwork.start(inputs, places, prior / prior.sum(), hidden, generator)
     for tensor in network.trained:
         tensor.requires_grad_(True)
-    optimizer = torch.optim.AdamW(network.trained, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True)
+    optimizer = torch.optim.AdamW(
+        network.trained, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
+    )
     steps = schedule.epochs * -(-len(rows) // schedule.batch_rows)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, schedule.learning_rate, total_steps=steps, pct_start=0.1)
     for epoch in range(schedule.epochs):
