@@ -52,7 +52,7 @@ def check_calibration(task: Task, space: SearchSpace) -> None:
                 f"the validation rows of {fold.name} make no two parts of two classes, of which each calibrates the other: "
                 "use fewer folds, or leave calibration out"
             )
-    times = None if task.model.behavior is None else task.times
+    times = None if task.model.timestamp() is None else task.times
     if hold_out(task.codes, task.row_groups, times, task.model.random_state) is None:
         raise FoldError(
             f"of {len(task.codes):,} examples no tenth can be held out with every class on both sides, on which a model is calibrated: "
