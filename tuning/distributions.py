@@ -12,6 +12,7 @@ from optuna.trial import Trial
 from features.frames import closest
 from hybrid.boosters import BOOSTERS
 from hybrid.coordinates import REDUCTIONS
+from hybrid.languages import say
 from tuning.errors import SpaceError
 
 SWITCH, WEIGHT = "use ", "weight "
@@ -81,9 +82,10 @@ def holds(distribution: BaseDistribution, value: Any) -> bool:
 
 
 def described(distribution: BaseDistribution) -> str:
-    """A distribution in a few words."""
+    """A distribution in a few words, in the language that is spoken."""
     if isinstance(distribution, FloatDistribution | IntDistribution):
-        return f"{distribution.low:g} to {distribution.high:g}{', log scale' if distribution.log else ''}"
+        ends = {"low": f"{distribution.low:g}", "high": f"{distribution.high:g}"}
+        return say("{low} to {high}, log scale", **ends) if distribution.log else say("{low} to {high}", **ends)
     return ", ".join(map(str, choices_of(distribution)))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.model_selection import GroupKFold, StratifiedKFold
 
 from features.frames import closest
+from hybrid.languages import Sentence, message
 from hybrid.metrics import Metric
 from tuning.errors import FoldError
 
@@ -23,13 +24,13 @@ class Fold:
 
     Parameters
     ----------
-    name : str
+    name : Sentence
         For messages and reports: "fold 1 of 3".
     train, valid : numpy.ndarray of int64
         Positions of rows; they share none.
     """
 
-    name: str
+    name: Sentence
     train: np.ndarray
     valid: np.ndarray
 
@@ -67,7 +68,10 @@ def time_folds(times: np.ndarray, n_folds: int, *, gap: int = 0, span: int | Non
     earliest = np.broadcast_to(first, n_folds)
     return tuple(
         Fold(
-            f"fold {i} of {n_folds} (valid from {datetime.fromtimestamp(start / 1e6, UTC):%Y-%m-%d %H:%M})",
+            Sentence(
+                message("fold {i} of {n} (valid from {start})"),
+                {"i": i, "n": n_folds, "start": f"{datetime.fromtimestamp(start / 1e6, UTC):%Y-%m-%d %H:%M}"},
+            ),
             np.flatnonzero((times < start - gap) & (times >= least)),
             np.flatnonzero((times >= start) & (times < end)),
         )
@@ -173,4 +177,8 @@ def _positions(rows: Any, n_rows: int, what: str) -> np.ndarray:
 
 
 def _numbered(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[Fold, ...]:
-    return tuple(Fold(f"fold {i} of {len(pairs)}", train, valid) for i, (train, valid) in enumerate(pairs, start=1))
+    named = message("fold {i} of {n}")
+    return tuple(
+        Fold(Sentence(named, {"i": i, "n": len(pairs)}), train, valid)
+        for i, (train, valid) in enumerate(pairs, start=1)
+    )

@@ -87,7 +87,7 @@ def nested_score(
         valid, codes = task.examples[fold.valid], task.codes[fold.valid]
         rows.append(
             {
-                "fold": fold.name,
+                "fold": str(fold.name),
                 "train_rows": len(fold.train),
                 "valid_rows": len(fold.valid),
                 "value": task.metric(codes, best.predict_proba(valid)),

@@ -32,6 +32,7 @@ from hybrid.encoder import Embedded
 from hybrid.errors import ParameterError
 from hybrid.head import FittedHead
 from hybrid.label_columns import GROUP as LABEL_STATISTICS
+from hybrid.languages import Sentence
 from hybrid.matrix import Column
 from hybrid.metrics import metric
 from tuning.behavior_options import BehaviorColumns, BehaviorSlot
@@ -58,7 +59,7 @@ def write_plan(plan: Plan, folder: Path) -> None:
         "classes": [str(label) for label in task.classes.tolist()],
         "metric": task.metric.name,
         "cv": task.cv,
-        "folds": [fold.name for fold in task.folds],
+        "folds": [dataclasses.asdict(fold.name) for fold in task.folds],
         "columns": [dataclasses.asdict(column) for column in plan.matrix.columns],
         "coordinates": dataclasses.asdict(plan.coordinates),
         "behavior": None if plan.behavior is None else dataclasses.asdict(plan.behavior),
@@ -107,7 +108,7 @@ def open_plan(folder: Path) -> Plan:
         metric=metric(told["metric"], len(classes)),
         cv=told["cv"],
         folds=tuple(
-            Fold(name, _array(folder, f"fold_{i}_train"), _array(folder, f"fold_{i}_valid"))
+            Fold(Sentence(**name), _array(folder, f"fold_{i}_train"), _array(folder, f"fold_{i}_valid"))
             for i, name in enumerate(told["folds"])
         ),
         row_groups=_optional(folder, "row_groups"),

@@ -289,7 +289,7 @@ def _cost_table(study: Study) -> Table:
 def _provenance(study: Study) -> dict[str, Any]:
     task = study.task
     folds = {
-        f.name: say("{train} rows train, {valid} validate", train=count(len(f.train)), valid=count(len(f.valid)))
+        str(f.name): say("{train} rows train, {valid} validate", train=count(len(f.train)), valid=count(len(f.valid)))
         for f in task.folds
     }
     return {

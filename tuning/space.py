@@ -349,7 +349,7 @@ class SearchSpace(Mapping[str, BaseDistribution]):
         return settings | {"without": off}
 
     def described(self) -> dict[str, str]:
-        """Each parameter's values in a few words."""
+        """Each parameter's values in a few words, in the language that is spoken."""
         return {name: described(distribution) for name, distribution in self.items()}
 
 

@@ -18,6 +18,7 @@ from features.timeline import MICROSECONDS
 from hybrid import HybridClassifier, TextEncoder
 from hybrid.errors import ParameterError
 from hybrid.labels import as_labels, encode
+from hybrid.languages import speaking
 from hybrid.metrics import Metric
 from hybrid.metrics import metric as find_metric
 from tuning.errors import FoldError
@@ -278,6 +279,8 @@ class Task:
         columns, statistics = builder.required_columns(), self.model.label_statistics
         if statistics is not None:
             columns = list(dict.fromkeys([*columns, *statistics.group_columns()]))
+        with speaking("en"):
+            values = space.described()
         parameters = self.model.get_params(deep=False)
         parameters["encoder"] = _encoder_name(parameters["encoder"]) if self.model.text else None
         if self.model.behavior is not None:
@@ -297,7 +300,7 @@ class Task:
             else _digest(self.holdout.examples.select(builder.required_columns())),
             "metric": self.metric.name,
             **{f"model's {name}": _written(parameters[name]) for name in stays},
-            **{f"space of {name!r}": values for name, values in space.described().items()},
+            **{f"space of {name!r}": value for name, value in values.items()},
         }
 
 
