@@ -63,6 +63,7 @@ folder = "encoders/shop"         # where the encoder goes; name it as [encoder] 
 #anchor = "query"
 positive = ["title", "brand"]    # a column, or columns to join; default: "title"
 label = "clicked"                # default: each row is a positive
+#loss = "ranking"                # "grades": from the order of labels in several grades
 #min_label = 1.0                 # rows of at least this label are positives
 time = "ts"                      # the latest queries are held out; default: drawn at random
 #negatives = 1                   # hard negatives beside each positive

@@ -168,6 +168,8 @@ def test_an_encoder_that_gets_no_better_is_kept_as_it_was(base: Path, clicks: pl
         {"lora": 8, "learning_rate": 2e-2},
         {"lora": 8, "freeze": 1, "learning_rate": 2e-2},
         {"mini_batch_size": 8, "max_tokens": 8, "matryoshka": [8]},
+        {"loss": "grades"},
+        {"loss": "grades", "matryoshka": [8]},
     ],
     ids=lambda options: " ".join(options),
 )
@@ -445,6 +447,10 @@ def test_frames_of_any_kind_give_the_same_rows(clicks: pl.DataFrame, convert) ->
         (lambda f: f, {"matryoshka": [64]}, ParameterError, "matryoshka has 64, but the model has 32"),
         (lambda f: f, {"freeze": 2}, ParameterError, "freeze=2, but the model has 2 layers"),
         (lambda f: f, {"device": "gpu"}, ParameterError, "device"),
+        (lambda f: f, {"loss": "grade"}, ParameterError, "loss must be 'ranking' or 'grades', not 'grade'"),
+        (lambda f: f, {"loss": "grades", "label": None}, ParameterError, "learns from labels: name their column"),
+        (lambda f: f, {"loss": "grades", "mini_batch_size": 8}, ParameterError, "mini_batch_size is for loss='ranking'"),
+        (lambda f: f.with_columns(clicked=True), {"loss": "grades"}, PairsError, "all 972 pairs to train on have the label 1"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named_before_any_work(base, clicks, tmp_path, make, options, error, message) -> None:

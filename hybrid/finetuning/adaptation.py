@@ -55,7 +55,9 @@ class Adaptation:
 
     def train(self, rows: pl.DataFrame, held_out: HeldOut, folder: Path, progress: Progress | None) -> pl.DataFrame:
         """Train, or go on from the checkpoints in ``folder``; the evaluations on the way."""
-        prompts = {name: self._prompts["anchor" if name == "anchor" else "item"] for name in rows.columns}
+        prompts = {
+            name: self._prompts["anchor" if name == "anchor" else "item"] for name in rows.columns if name != "label"
+        }
         said = {name: prompt for name, prompt in prompts.items() if prompt}
         self._limit_tokens(self._settings.max_tokens)
         with quiet_transformers(), own_randomness(self._settings.random_state):

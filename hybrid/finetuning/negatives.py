@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from hybrid.errors import PairsError
+
 _DRAWS = 8  # random items for a place to fill, of which those that are no positive of the query count
 
 
@@ -46,6 +48,21 @@ def training_rows(rows: pl.DataFrame, min_label: float, n_negatives: int, random
     full = lists.filter(pl.col("item").list.len() == n_negatives)
     names = {f"negative_{n + 1}": pl.col("item").list.get(n) for n in range(n_negatives)}
     return positives.join(full, on="row").sort("row").select("anchor", "positive", **names)
+
+
+def graded_rows(rows: pl.DataFrame) -> pl.DataFrame:
+    """The training part of a ``Split`` as pairs with their grade: ``anchor``, ``positive`` and ``label``.
+
+    Raises
+    ------
+    PairsError
+        All labels are one.
+    """
+    if rows["label"].n_unique() < 2:
+        raise PairsError(
+            f"all {rows.height:,} pairs to train on have the label {rows['label'][0]:g}: there are no grades to learn"
+        )
+    return rows.select("anchor", "label", positive="item").select("anchor", "positive", "label")
 
 
 def _own_negatives(

@@ -11,6 +11,7 @@ import time as clock
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
@@ -18,12 +19,13 @@ from features.frames import Frame
 from hybrid.builder import Progress
 from hybrid.device import resolve_device
 from hybrid.encoder import TextEncoder
+from hybrid.errors import ParameterError
 from hybrid.finetuning.evaluation import HeldOut, gain_interval
-from hybrid.finetuning.negatives import training_rows
+from hybrid.finetuning.negatives import graded_rows, training_rows
 from hybrid.finetuning.output import checkpoints, require_encoder_place, write_encoder
 from hybrid.finetuning.pairs import PairColumns, hold_out, read_pairs
 from hybrid.finetuning.result import FineTuned
-from hybrid.finetuning.settings import Settings
+from hybrid.finetuning.settings import GRADES, Settings
 
 
 def finetune(
@@ -34,6 +36,7 @@ def finetune(
     anchor: str = "query",
     positive: str | Sequence[str] = "title",
     label: str | None = None,
+    loss: Literal["ranking", "grades"] = "ranking",
     min_label: float = 1.0,
     time: str | None = None,
     negatives: int = 1,
@@ -56,9 +59,10 @@ def finetune(
     """Adapt a sentence-transformers model to pairs of a query and an item that answered it.
 
     Trained with in-batch negatives (``MultipleNegativesRankingLoss``), beside the hard negatives that labels tell; no batch has a text
-    twice. Queries are held out first, and ranked before, during and after training. What is written is the best of all evaluated
-    states, **the encoder as it was among them**: the result never ranks the held-out queries worse. ``FineTuned.improved`` says
-    whether it ranks them better, and ``FineTuned.verdict`` why it may not.
+    twice. Or, by ``loss="grades"``, so that a pair of a higher label has the higher cosine. Queries are held out first, and ranked
+    before, during and after training. What is written is the best of all evaluated states, **the encoder as it was among them**: the
+    result never ranks the held-out queries worse. ``FineTuned.improved`` says whether it ranks them better, and ``FineTuned.verdict``
+    why it may not.
 
     A run that was stopped goes on from its last evaluation when the same call is made again.
 
@@ -80,6 +84,9 @@ def finetune(
         Column of the items' texts, or columns to join.
     label : str, optional
         Column of numbers or booleans, 0 for no answer: clicked or not, or a grade. Without it each row is a positive.
+    loss : {"ranking", "grades"}, default "ranking"
+        "grades" learns from the order of all labels (CoSENT, Su 2022) rather than from positives and negatives: for judged relevance in
+        several grades, where most pairs shown answer the query somehow.
     min_label : float, default 1.0
         Rows of at least this label are positives; the other rows of their query are hard negatives.
     time : str, optional
@@ -141,9 +148,12 @@ def finetune(
     ndcg@10 of 312 held-out queries: 0.6120 before, 0.6544 after, +0.0424 (+0.0291 to +0.0560)
     >>> model = HybridClassifier(text={"query": "query", "item": "title"}, encoder=tuned.encoder)  # doctest: +SKIP
     """
+    if loss == GRADES and label is None:
+        raise ParameterError("loss='grades' learns from labels: name their column, label=...")
     settings = Settings.checked(
+        loss=loss,
         min_label=min_label,
-        negatives=negatives if label is not None else 0,
+        negatives=negatives if label is not None and loss != GRADES else 0,
         holdout=holdout,
         roles=roles,
         epochs=epochs,
@@ -166,7 +176,11 @@ def finetune(
     rows = read_pairs(pairs, PairColumns(anchor, positive, label, time), settings.min_label)
     split = hold_out(rows, settings.holdout, settings.min_label, random_state)
     held_out = HeldOut.of(split.held_out, split.train, settings.min_label, random_state)
-    training = training_rows(split.train, settings.min_label, settings.negatives, random_state)
+    training = (
+        graded_rows(split.train)
+        if settings.loss == GRADES
+        else training_rows(split.train, settings.min_label, settings.negatives, random_state)
+    )
 
     from hybrid.finetuning.adaptation import Adaptation  # here: 5 s that a mistake in the pairs need not wait for
 

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 
 from hybrid.errors import ParameterError
 
+RANKING, GRADES = LOSSES = ("ranking", "grades")
+
 
 @dataclass(frozen=True)
 class Settings:
     """The parameters of ``finetune`` that say how to train; its docstring explains them."""
 
+    loss: str
     min_label: float
     negatives: int
     holdout: float
@@ -32,6 +35,10 @@ class Settings:
     @classmethod
     def checked(cls, **values: object) -> Settings:
         """Raise ParameterError for the first value that cannot be."""
+        if values["loss"] not in LOSSES:
+            raise ParameterError(f"loss must be {' or '.join(map(repr, LOSSES))}, not {values['loss']!r}")
+        if values["loss"] == GRADES and values["mini_batch_size"] is not None:
+            raise ParameterError(f"mini_batch_size is for loss={RANKING!r}; use a smaller batch_size")
         for name, least in _LEAST.items():
             value = values[name]
             if value is None and name in _OPTIONAL:

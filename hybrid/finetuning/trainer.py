@@ -20,6 +20,7 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
+    CoSENTLoss,
     MatryoshkaLoss,
     MultipleNegativesRankingLoss,
 )
@@ -32,7 +33,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from hybrid.builder import Progress
 from hybrid.errors import TrainingError
 from hybrid.finetuning.evaluation import Encode, HeldOut
-from hybrid.finetuning.settings import Settings
+from hybrid.finetuning.settings import GRADES, Settings
 
 _WARMUP = 0.1  # share of all steps in which the learning rate rises, as in sentence-transformers' examples
 _WEIGHTS = "trained.safetensors"
@@ -161,7 +162,9 @@ class _Watch(TrainerCallback):
 def _loss(model: SentenceTransformer, settings: Settings) -> nn.Module:
     mini = settings.mini_batch_size
     loss: nn.Module
-    if mini is not None and mini < settings.batch_size:
+    if settings.loss == GRADES:
+        loss = CoSENTLoss(model)
+    elif mini is not None and mini < settings.batch_size:
         loss = CachedMultipleNegativesRankingLoss(model, mini_batch_size=mini)
     else:
         loss = MultipleNegativesRankingLoss(model)
@@ -185,7 +188,8 @@ def _arguments(
         per_device_train_batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
         warmup_steps=_WARMUP,
-        batch_sampler=BatchSamplers.NO_DUPLICATES,  # another answer to the same query must not count as a wrong one
+        # Another answer to the same query must not count as a wrong one; grades tell.
+        batch_sampler=BatchSamplers.BATCH_SAMPLER if settings.loss == GRADES else BatchSamplers.NO_DUPLICATES,
         prompts=prompts or None,
         eval_strategy="steps",
         eval_steps=every,
