@@ -403,6 +403,12 @@ def test_sizes_that_a_head_cannot_have_are_refused(wrong: dict) -> None:
         TextHead(**wrong)
 
 
+def test_nearly_all_may_be_dropped() -> None:
+    X, y, events = shop(200)
+    fitted = hybrid(head="feature", text_channels={"head": TextHead(dropout=0.999)}).fit(X, y, events=events)
+    assert np.isfinite(fitted.predict_proba(X, events=events)).all()
+
+
 def test_channels_are_switched_and_sized() -> None:
     X, y, events = shop(200)
     none = hybrid(text_channels={"match": False, "coordinates": False, "head": False}).fit(X, y, events=events)

@@ -113,9 +113,9 @@ def _dropped(values: Tensor, dropout: float, generator: torch.Generator | None) 
     """Dropout with a generator of its own, so that training is the same whatever else draws random numbers.
 
     A byte a value, eight of them drawn at once: drawing a float for each takes longer than the network. So the share that is dropped is
-    rounded to 1/256.
+    rounded to 1/256, and is at most 255/256.
     """
-    dropped = round(dropout * 256)
+    dropped = min(round(dropout * 256), 255)
     if generator is None or not dropped:
         return values
     drawn = torch.empty(-(-values.numel() // 8), dtype=torch.int64, device=generator.device)
