@@ -259,11 +259,8 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         held = None
         if valid is None and (self.early_stopping_rounds is not None or self.calibration is not None):
             held = hold_out(codes, row_groups, times, self.random_state)
-        if self.calibration is not None and valid is None and held is None:
-            raise ParameterError(
-                f"calibration={self.calibration!r} needs rows that the trees do not see, but of {frame.height:,} rows no tenth can be held "
-                "out with every class on both sides: give eval_set, more rows, or calibration=None"
-            )
+        if self.calibration is not None and valid is None:
+            _require_unseen(held, frame.height, sample_weight)
         encoded = builder.encode(frame, progress)
         matrix = builder.fit(frame, encoded, events)
         built = time.perf_counter()
@@ -725,6 +722,20 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
         if self.calibration is None:
             return None
         return Calibrator.fit(booster.margin(unseen), codes, len(self.classes_), weight)
+
+
+def _require_unseen(held: tuple[np.ndarray, np.ndarray] | None, n_rows: int, sample_weight: Any) -> None:
+    """Raise where no rows are held out that a model could be calibrated on."""
+    if held is None:
+        raise ParameterError(
+            f"calibration needs rows that the trees do not see, but of {n_rows:,} rows no tenth can be held out with every class on both "
+            "sides: give eval_set, more rows, or calibration=None"
+        )
+    if sample_weight is not None and not np.asarray(sample_weight)[held[1]].any():
+        raise ParameterError(
+            f"calibration needs rows that count, but sample_weight is 0 for all {len(held[1]):,} that are held out: give eval_set, "
+            "or calibration=None"
+        )
 
 
 def _unfitted(behavior: Any) -> Any:

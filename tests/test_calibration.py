@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from hybrid import Blend, HybridClassifier, LabelError, ParameterError, load, score_parquet
 from hybrid.calibrator import Calibrator
+from hybrid.holdout import hold_out
 from hybrid.metrics import row_losses
 
 
@@ -141,6 +142,12 @@ def test_a_model_that_cannot_be_calibrated_is_refused_before_long_work() -> None
         model(calibration="temperature").fit(X[:40], y[:40])
     with pytest.raises(ParameterError, match=r'calibration must be "temperature" or None, not \'platt\''):
         model(calibration="platt").fit(X, y)
+    held = hold_out(np.unique(y, return_inverse=True)[1], None, None, 0)
+    assert held is not None
+    weight = np.ones(len(y))
+    weight[held[1]] = 0
+    with pytest.raises(ParameterError, match=r"sample_weight is 0 for all .* held out"):
+        model(calibration="temperature").fit(X, y, sample_weight=weight)
     fitted = model(calibration="temperature").fit(X[:40], y[:40], eval_set=(X[40:], y[40:]))
     assert fitted.predict_proba(X).shape == (2000, 2)
 
