@@ -31,9 +31,7 @@ class RowOrder:
         folder.mkdir()
         self._folder, self._starts = folder, starts
         self._cuts: dict[int, np.ndarray] = {}  # where each shard's stretch of a chunk starts
-        self._offsets: dict[
-            int, np.ndarray
-        ] = {}  # where a shard's file has each column's stretches, (n_columns, n_chunks + 1)
+        self._offsets: dict[int, np.ndarray] = {}  # where its file has each column's, (n_columns, n_chunks + 1)
         self.dtypes: list[np.dtype] = []  # of the columns, once a shard is kept
 
     def keep(self, shard: int, rows: np.ndarray, columns: Iterable[np.ndarray]) -> None:
