@@ -55,8 +55,8 @@ def transform_parquet(
     """Fit features to a log of Parquet files and compute those of examples in Parquet files, neither ever whole in memory.
 
     The result is that of ``behavior.fit(events).transform(examples)``: counts exactly, sums within rounding. Events and examples are
-    split by key into files in a hidden folder in ``output``, which is removed at the end; it takes less than the uncompressed result.
-    What one key has must fit into memory.
+    split by key into files in a hidden folder in ``output``, which is removed at the end: keys, times and values once for
+    each way to split, and the results, compressed. What one key has must fit into memory.
 
     Parameters
     ----------
