@@ -137,7 +137,7 @@ events = "recent/*.parquet"      # in place of the artifact's log
 #batch_rows = 65_536""",
     "report": """\
 [report]                         # HybridClassifier.report
-groups_of_rows = "user_id"       # resampled as one; default: the log's user
+groups_of_rows = "user_id"       # what intervals count as one; default: the log's user
 events = "recent/*.parquet"      # in place of the artifact's log
 slices = ["category"]            # columns by whose values the metrics are shown, too
 query = "search_id"              # rows of one query are ranked at once: nDCG@10, MRR

@@ -26,7 +26,7 @@ def require_usable(model: HybridClassifier, train: Examples, judged: Examples, n
 
 
 def print_quality(model: HybridClassifier, splits: dict[str, Examples], groups_of_rows: str | None) -> None:
-    """Print the metrics of each split with 95 % intervals, resampled by ``groups_of_rows``, else by the log's user, else by row."""
+    """Print the metrics of each split with 95 % intervals, by ``groups_of_rows``, else by the log's user, else over rows."""
     if groups_of_rows is None and model.behavior is not None:
         groups_of_rows = model.behavior.log.user
     tables = {name: _quality(model, examples, groups_of_rows) for name, examples in splits.items()}

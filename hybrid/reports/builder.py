@@ -97,7 +97,7 @@ def importance_report(
     provenance : mapping
         Versions, device, parameters and the like, shown at the page's end; a value may be a mapping.
     groups : array of shape (n_rows,), optional
-        Ids of what is resampled and folded as one (users, sessions). The page never shows them.
+        Ids of what counts as one in intervals and folds (users, sessions). The page never shows them.
     baselines : mapping of str to numpy.ndarray of shape (n_rows, n_classes), optional
         Probabilities of other models for the same rows, to show beside.
     slices : sequence of polars.Series of n_rows parts, default ()

@@ -60,7 +60,7 @@ class ScoredRows:
         Class codes.
     proba : numpy.ndarray of float32, shape (n_rows, n_classes)
     groups : numpy.ndarray of int64, shape (n_rows,), optional
-        Codes of what is drawn as one.
+        Codes of what counts as one.
     """
 
     y: np.ndarray

@@ -32,7 +32,7 @@ def require_column(frame: pl.DataFrame, name: str, what: str) -> None:
 
 
 def row_groups(frame: pl.DataFrame, declared: Any) -> np.ndarray | None:
-    """Codes 0 .. n_groups - 1 of what is resampled as one; a row without an id is a group of its own.
+    """Codes 0 .. n_groups - 1 of what counts as one; a row without an id is a group of its own.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ def comparison(kind: str, y: np.ndarray, probas: Mapping[str, np.ndarray], group
     y : numpy.ndarray of int64, shape (n_rows,)
     probas : mapping of str to numpy.ndarray of shape (n_rows, n_classes)
     groups : numpy.ndarray of int64, shape (n_rows,), optional
-        Codes of what is drawn as one.
+        Codes of what counts as one.
 
     Returns
     -------
