@@ -185,8 +185,8 @@ def _miscalibrated(report: ImportanceReport) -> list[Caution]:
         (
             say("Probabilities are off: {off} of {bins} bins miss the observed share.", off=off, bins=table.height),
             say(
-                "The mean prediction is {predicted}, the truth {observed}. Rankings are not touched by this, but calibrate before "
-                "multiplying a probability with a price or comparing it with a fixed threshold.",
+                "The mean prediction is {predicted}, the truth {observed}. Rankings are not touched by this, but calibrate on recent rows "
+                "(calibration=“temperature”) before multiplying a probability with a price or comparing it with a fixed threshold.",
                 predicted=percent(predicted, decimals=1),
                 observed=percent(observed, decimals=1),
             ),
