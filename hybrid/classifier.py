@@ -616,8 +616,8 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
     def choose_head(
         self, matrix: FeatureMatrix, fit: HeadFit, codes: np.ndarray, splits: list[tuple[np.ndarray, np.ndarray]]
     ) -> HeadChoice:
-        """How a head should enter, by trees of 200 quick rounds at most on the (train, held out) rows of ``splits``."""
-        quick = dataclasses.replace(self.tree_parameters(), n_estimators=200, learning_rate=0.1)
+        """How a head should enter, by trees of 100 quick rounds at most on the (train, held out) rows of ``splits``."""
+        quick = dataclasses.replace(self.tree_parameters(), n_estimators=100, learning_rate=0.2)
 
         def grow(train: FeatureMatrix, y: np.ndarray, held: FeatureMatrix, y_held: np.ndarray) -> Booster:
             return self.grow(train, y, None, (held, y_held), quick, patience=_PATIENCE)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scipy.special import expit, log_softmax, softmax
 from shop import hybrid, shop
 from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
 
 from hybrid import Coordinates, HybridClassifier, Match, TextEncoder, TextHead, TrainingError, load
 from hybrid.boosters import TreeParameters, booster_class
@@ -22,8 +23,10 @@ from hybrid.encoded_texts import EncodedTexts
 from hybrid.errors import ParameterError
 from hybrid.head import HeadFit, fit_head
 from hybrid.head.folds import head_folds
-from hybrid.head.training import tempered_loss
-from hybrid.head.words import WordVectors
+from hybrid.head.network import HeadInputs
+from hybrid.head.training import scaled_loss, tempered_loss
+from hybrid.head.wide import WideRows, fit_wide
+from hybrid.head.words import NGrams, WordVectors
 from hybrid.matrix import BaseMargin, Column, FeatureMatrix
 
 xgb = pytest.importorskip("xgboost")
@@ -87,18 +90,58 @@ def test_two_texts_are_compared_and_not_only_read() -> None:
 def test_words_that_an_encoder_cannot_see_count() -> None:
     texts, y = said(1200)
     blind = encoded(texts, TextEncoder(Blind(), store=None))
+    folds = head_folds(y, None, None, 3, 0)
     losses = {
-        words: fit_head(
-            TextHead(words=words),
-            blind,
-            y,
-            n_classes=5,
-            folds=head_folds(y, None, None, 3, 0),
-        ).loss
-        for words in (0, 64)
+        (words, wide): fit_head(TextHead(words=words, wide=wide), blind, y, n_classes=5, folds=folds).loss
+        for words, wide in ((0, False), (64, False), (0, True))
     }
-    assert losses[0] > 1.5
-    assert losses[64] < 0.8
+    assert losses[0, False] > 1.5
+    assert losses[64, False] < 0.8
+    assert losses[0, True] < 0.1
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_a_head_is_the_mean_of_its_folds_network_and_linear_model(n_classes: int) -> None:
+    texts, y = said(300)
+    y = y % n_classes
+    fit = head_of(texts, y, TextHead(words=16, hidden=8))
+    head, new = fit.head, encoded(said(50, seed=1)[0])
+    assert head.wide is not None
+    beside = head.words.beside(new.embedded["text"], new.texts["text"])
+    networks = [network.predict(HeadInputs([beside])) for network in head.networks]
+    assert len(networks) == 4
+    by_hand = np.mean(networks, axis=0) * head.scale + head.wide.logits(new.texts["text"])
+    np.testing.assert_allclose(head.logits(new), by_hand - by_hand.mean(axis=1, keepdims=True), atol=1e-5)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_wide_model_is_the_regression_of_the_library(n_classes: int) -> None:
+    texts, y = said(300)
+    y, part = y % n_classes, np.arange(0, 300, 2)
+    distinct = texts["text"].unique(maintain_order=True)
+    index = np.array([distinct.to_list().index(text) for text in texts["text"]])
+    weight = np.random.default_rng(0).random(150)
+    ngrams, weighted = NGrams.fit(distinct)
+    known = WideRows(ngrams, distinct, index, np.arange(300), n_classes, weighted)
+    counted = WideRows(ngrams, distinct, index, part, n_classes)
+    library = LogisticRegression(C=10.0, tol=1e-3, max_iter=50)
+    library.fit(weighted[index[part]], y[part], sample_weight=weight / weight.mean())
+    for rows in (known, counted):
+        model = fit_wide(rows, part, y[part], weight)
+        logits = rows.logits(model, np.arange(300))
+        np.testing.assert_allclose(softmax(logits, axis=1), library.predict_proba(weighted[index]), atol=1e-3)
+        np.testing.assert_allclose(logits, model.logits(texts["text"]), atol=1e-5)
+
+
+def test_a_wide_model_knows_how_improbable_a_class_without_rows_is() -> None:
+    texts, y = said(100)
+    index = np.arange(100)
+    ngrams, weighted = NGrams.fit(texts["text"])
+    rows = WideRows(ngrams, texts["text"], index, index, 7, weighted)
+    for codes in (y, np.full(100, 3)):
+        proba = softmax(rows.logits(fit_wide(rows, index, codes, None), index), axis=1)
+        assert 0 < proba[:, 5:].max() < 0.02
+        assert (proba.argmax(axis=1) == codes).mean() > 0.9
 
 
 def test_out_of_fold_logits_know_nothing_of_labels_that_mean_nothing() -> None:
@@ -181,6 +224,22 @@ def test_the_temperature_is_the_best_of_a_fine_grid() -> None:
     assert temperature == pytest.approx(grid[np.argmin(losses)], rel=0.02)
 
 
+def test_the_scales_are_the_best_of_a_fine_grid_and_never_negative() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 400)
+    right, weight = np.eye(3)[y], rng.random(400)
+    parts = [(right * 2 + rng.normal(0, noise, (400, 3))).astype(np.float32) for noise in (1.5, 2.5)]
+
+    def loss_at(*scales: float) -> float:
+        logits = sum(scale * part for scale, part in zip(scales, parts, strict=True))
+        return float(np.average(-log_softmax(logits.astype(np.float64), axis=1)[np.arange(400), y], weights=weight))
+
+    loss, scales = scaled_loss(parts, y, weight)
+    assert loss == pytest.approx(loss_at(*scales), abs=1e-6)
+    assert loss < min(loss_at(a, b) for a in np.linspace(0, 2, 41) for b in np.linspace(0, 2, 41)) + 1e-5
+    assert scaled_loss([parts[0], -right.astype(np.float32)], y, weight)[1][1] == 0
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_head_on_cuda_learns_as_on_the_cpu() -> None:
@@ -189,7 +248,7 @@ def test_a_head_on_cuda_learns_as_on_the_cpu() -> None:
     fit = fit_head(
         TextHead(), EncodedTexts(texts.to_dict(), on_cuda), y, n_classes=5, folds=head_folds(y, None, None, 4, 0)
     )
-    assert fit.head.network.weights["w1"].is_cuda
+    assert fit.head.networks[0].weights["w1"].is_cuda
     np.testing.assert_allclose(softmax(fit.logits, axis=1), softmax(head_of(texts, y).logits, axis=1), atol=0.05)
 
 
@@ -396,7 +455,8 @@ def test_channels_that_mean_nothing_are_refused(options: dict, message: str) -> 
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"hidden": -1}, {"dropout": 1.0}, {"folds": 1}, {"learning_rate": 0}, {"roles": ["a", "b", "c"]}]
+    "wrong",
+    [{"hidden": -1}, {"wide": 1}, {"dropout": 1.0}, {"folds": 1}, {"learning_rate": 0}, {"roles": ["a", "b", "c"]}],
 )
 def test_sizes_that_a_head_cannot_have_are_refused(wrong: dict) -> None:
     with pytest.raises(ParameterError, match=f"{next(iter(wrong))}.* of a text head"):

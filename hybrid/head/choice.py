@@ -19,6 +19,7 @@ Grow = Callable[[FeatureMatrix, np.ndarray, FeatureMatrix, np.ndarray], Booster]
 MOST_CLASSES = 16
 _ROWS, _ENOUGH_ROWS = 20_000, 5_000
 _FOLDS = 3
+_CERTAIN = 2.0  # standard errors
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class HeadChoice:
     mode : {"margin", "feature"} or None
     why : Sentence
     losses : mapping from mode ("none", "margin", "feature") to float
-        Held-out log loss of trees; empty where nothing was compared.
+        Held-out log loss of trees; empty where nothing was compared. Of a way that left the comparison early it is the best way's, and the
+        difference on the splits that both were on.
     """
 
     mode: str | None
@@ -85,8 +87,9 @@ def choose(
 ) -> HeadChoice:
     """Compare the ways on rows held out, by the mean log loss of trees, 20,000 rows to learn from at most.
 
-    A head that is no better out of fold than the classes' shares is left out at once. With more than 16 classes it is the margin: a tree
-    a class and round, over a column a class, would cost too much to try.
+    A way that is worse than the best so far by more than two standard errors of their difference is not tried on further splits. A head
+    that is no better out of fold than the classes' shares is left out at once. With more than 16 classes it is the margin: a tree a class
+    and round, over a column a class, would cost too much to try.
     """
     if fit.loss >= fit.prior_loss:
         useless = message("out of fold its loss is {loss}, no better than the {shares} of the classes’ shares")
@@ -97,17 +100,41 @@ def choose(
         return HeadChoice("margin", Sentence(message("there are too few rows to compare")), {})
     rng = np.random.default_rng(random_state)
     drawn = [[np.sort(rng.permutation(rows)[:_ROWS]) for rows in split] for split in splits]
-    losses = {}
-    for mode in ("margin", "feature", None):
-        joined = with_head(matrix, fit.logits, fit.head, mode, labels)
-        if joined.columns:
-            found = []
-            for train, held in drawn:
-                trees = grow(joined.rows(train), codes[train], joined.rows(held), codes[held])
-                found.append(row_losses(codes[held], trees.predict_proba(joined.rows(held))))
-            losses[mode or "none"] = float(np.concatenate(found).mean())
+    ways = {
+        mode or "none": joined
+        for mode in ("margin", "feature", None)
+        if (joined := with_head(matrix, fit.logits, fit.head, mode, labels)).columns
+    }
+    of_rows: dict[str, list[np.ndarray]] = {way: [] for way in ways}
+    for train, held in drawn:
+        for way in _in_the_race(of_rows):
+            trees = grow(ways[way].rows(train), codes[train], ways[way].rows(held), codes[held])
+            of_rows[way].append(row_losses(codes[held], trees.predict_proba(ways[way].rows(held))))
+    losses = _mean_losses(of_rows)
     best = min(losses, key=lambda mode: losses[mode])
     compared = ", ".join(f"{mode} {loss:.4f}" for mode, loss in losses.items())
     return HeadChoice(
         None if best == "none" else best, Sentence(message("held-out log loss: {losses}"), {"losses": compared}), losses
     )
+
+
+def _in_the_race(of_rows: Mapping[str, list[np.ndarray]]) -> list[str]:
+    """The ways that may still be the best, of those that have been on all splits so far."""
+    tried = max(map(len, of_rows.values()))
+    running = {way: np.concatenate(losses) for way, losses in of_rows.items() if tried and len(losses) == tried}
+    if not running:
+        return list(of_rows)
+    best = min(running.values(), key=np.mean)
+    differences = {way: losses - best for way, losses in running.items()}
+    return [way for way, d in differences.items() if d.mean() <= _CERTAIN * d.std() / len(d) ** 0.5]
+
+
+def _mean_losses(of_rows: Mapping[str, list[np.ndarray]]) -> dict[str, float]:
+    """The mean loss of each way; of one that left the race, its distance to the best on the splits that it was on."""
+    tried = max(map(len, of_rows.values()))
+    best = min((losses for losses in of_rows.values() if len(losses) == tried), key=lambda x: np.concatenate(x).mean())
+    least = float(np.concatenate(best).mean())
+    return {
+        way: least + float(np.mean(np.concatenate(losses) - np.concatenate(best[: len(losses)])))
+        for way, losses in of_rows.items()
+    }

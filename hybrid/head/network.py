@@ -87,15 +87,23 @@ class HeadNetwork:
         return [weight for name, weight in self.weights.items() if name not in ("mean", "scale")]
 
     def logits(self, inputs: Tensor, dropout: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
-        """Logits, float32 of shape (n, n_classes)."""
+        """Logits, float32 of shape (n, n_classes).
+
+        With ``dropout`` a batch goes through some of the inputs and some of the hidden units, the same for all its rows, so that a step
+        computes the remaining part of each product only (Graham et al., "Efficient batchwise dropout training using submatrices", 2015).
+        """
         weights = self.weights
-        x = (
-            _dropped((inputs - weights["mean"]).div_(weights["scale"]), dropout, generator) @ weights["w1"]
-            + weights["b1"]
-        )
+        if generator is None or not dropout:
+            x = (inputs - weights["mean"]).div_(weights["scale"]) @ weights["w1"] + weights["b1"]
+            return x if "w2" not in weights else torch.nn.functional.gelu(x) @ weights["w2"] + weights["b2"]
+        read, raised = _kept(inputs.shape[1], dropout, generator, inputs.device)
+        x = (inputs.index_select(1, read) - weights["mean"][read]).div_(weights["scale"][read] / raised)
+        w1 = weights["w1"].index_select(0, read)
         if "w2" not in weights:
-            return x
-        return _dropped(torch.nn.functional.gelu(x), dropout, generator) @ weights["w2"] + weights["b2"]
+            return x @ w1 + weights["b1"]
+        units, raised = _kept(w1.shape[1], dropout, generator, inputs.device)
+        x = torch.nn.functional.gelu(x @ w1.index_select(1, units) + weights["b1"][units])
+        return (x * raised) @ weights["w2"].index_select(0, units) + weights["b2"]
 
     @torch.no_grad()
     def predict(self, inputs: HeadInputs, rows: np.ndarray | None = None) -> np.ndarray:
@@ -109,16 +117,10 @@ class HeadNetwork:
         return HeadNetwork({name: weight.detach().clone() for name, weight in self.weights.items()})
 
 
-def _dropped(values: Tensor, dropout: float, generator: torch.Generator | None) -> Tensor:
-    """Dropout with a generator of its own, so that training is the same whatever else draws random numbers.
+def _kept(n: int, dropout: float, generator: torch.Generator, device: torch.device) -> tuple[Tensor, float]:
+    """Which of ``n`` values a batch keeps, at least one, and what they are multiplied by.
 
-    A byte a value, eight of them drawn at once: drawing a float for each takes longer than the network. So the share that is dropped is
-    rounded to 1/256, and is at most 255/256.
+    Drawn with a generator of its own, so that training is the same whatever else draws random numbers.
     """
-    dropped = min(round(dropout * 256), 255)
-    if generator is None or not dropped:
-        return values
-    drawn = torch.empty(-(-values.numel() // 8), dtype=torch.int64, device=generator.device)
-    drawn = drawn.random_(-(2**63), None, generator=generator).view(torch.uint8)[: values.numel()]
-    kept = (drawn >= dropped).view(values.shape).to(values.device)
-    return values * kept * (256 / (256 - dropped))
+    kept = max(1, round(n * (1 - dropout)))
+    return torch.randperm(n, generator=generator)[:kept].to(device), n / kept

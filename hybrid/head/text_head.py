@@ -14,21 +14,22 @@ from hybrid.encoded_texts import EncodedTexts
 from hybrid.encoder import Embedded
 from hybrid.errors import ParameterError
 from hybrid.head.network import HeadInputs, HeadNetwork
-from hybrid.head.training import Schedule, tempered_loss, train
-from hybrid.head.words import WordVectors
+from hybrid.head.training import Schedule, scaled_loss, tempered_loss, train
+from hybrid.head.wide import WideModel, WideRows, fit_wide
+from hybrid.head.words import NGrams, WordVectors, of_distinct, sample
 from hybrid.matrix import BaseMargin
 
 OnFold = Callable[[int, int], None]
-"""Called after each training with the trainings done and all of them."""
+"""Called after each fold with the folds done and all of them."""
 
 _JUDGED_ROWS = 20_000  # held-out rows that choose the epoch
-_SIZES = {1: (256, 256), 2: (128, 64)}  # hidden units, dimensions of word vectors
+_SIZES = {1: (256, 256, 0.3), 2: (128, 64, 0.65)}  # hidden units, dimensions of word vectors, dropout
 _PATIENCE = 6  # epochs without a better held-out loss
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextHead:
-    """A small network over the vectors of one text, or over ``[q, t, q * t, |q - t|]`` of two.
+    """A small network over the vectors of one text, or over ``[q, t, q * t, |q - t|]`` of two, and a linear model beside it.
 
     Parameters
     ----------
@@ -39,22 +40,26 @@ class TextHead:
     words : int, optional
         Dimensions of the vectors of hashed n-grams (words and characters) that stand beside the encoder's; 0 for none. Default 256 for
         one text, 64 for two: more would learn the training queries by heart.
-    dropout : float in [0, 1), default 0.5
-        Share of inputs and of hidden units that a step leaves out.
-    learning_rate : float, default 0.0015
+    wide : bool, optional
+        Whether a linear model over the n-grams themselves stands beside the network, and their logits are added. Of one text only; default
+        True for one text.
+    dropout : float in [0, 1), optional
+        Share of inputs and of hidden units that a step leaves out. Default 0.3 for one text, 0.65 for two.
+    learning_rate : float, default 0.0025
         Of AdamW.
     weight_decay : float, default 0.1
     folds : int, default 5
         Of the out-of-fold logits.
     max_rows : int, default 100,000
-        Rows drawn for one training; all rows get logits.
+        Rows drawn to be learned from; all rows get logits.
     """
 
     roles: Sequence[str] | None = None
     hidden: int | None = None
     words: int | None = None
-    dropout: float = 0.5
-    learning_rate: float = 0.0015
+    wide: bool | None = None
+    dropout: float | None = None
+    learning_rate: float = 0.0025
     weight_decay: float = 0.1
     folds: int = 5
     max_rows: int = 100_000
@@ -70,7 +75,9 @@ class TextHead:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ParameterError(f"{name} of a text head must be a whole number of at least {least}, not {value!r}")
-        if not 0 <= self.dropout < 1:
+        if self.wide is not None and not isinstance(self.wide, bool):
+            raise ParameterError(f"wide of a text head must be True, False or None, not {self.wide!r}")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
             raise ParameterError(f"dropout of a text head must lie in [0, 1), not {self.dropout!r}")
         if not self.learning_rate > 0 or not self.weight_decay >= 0:
             raise ParameterError(
@@ -80,11 +87,17 @@ class TextHead:
 
     def sized(self, n_texts: int) -> TextHead:
         """With the defaults for one text or for two."""
-        hidden, words = _SIZES[n_texts]
+        if self.wide and n_texts == 2:
+            raise ParameterError(
+                "wide of a text head is for one text: of two it would learn the training pairs by heart"
+            )
+        hidden, words, dropout = _SIZES[n_texts]
         return replace(
             self,
             hidden=hidden if self.hidden is None else self.hidden,
             words=words if self.words is None else self.words,
+            wide=n_texts == 1 if self.wide is None else self.wide,
+            dropout=dropout if self.dropout is None else self.dropout,
         )
 
     def read(self, declared: Sequence[str]) -> tuple[str, ...]:
@@ -99,49 +112,68 @@ class TextHead:
 
 @dataclass(frozen=True)
 class FittedHead:
-    """A trained head.
+    """A trained head: the mean of the networks of all folds, and of their wide models.
 
     Parameters
     ----------
     roles : tuple of str
     words : WordVectors or None
-    network : HeadNetwork
-    temperature : float
-        Logits are divided by it.
+    networks : tuple of HeadNetwork
+    scale : float
+        What the mean of their logits is multiplied by: one by the temperature.
+    wide : WideModel or None
+        Its logits are scaled already.
     mean : numpy.ndarray of float32, shape (n_margins,)
         The mean margin of the training rows: what the head's contribution to a score is measured from.
     """
 
     roles: tuple[str, ...]
     words: WordVectors | None
-    network: HeadNetwork
-    temperature: float
+    networks: tuple[HeadNetwork, ...]
+    scale: float
+    wide: WideModel | None
     mean: np.ndarray
 
     def logits(self, encoded: EncodedTexts) -> np.ndarray:
-        """Tempered logits of each row, float32 of shape (n_rows, n_classes); each row's sum to 0."""
+        """Logits of each row, float32 of shape (n_rows, n_classes); each row's sum to 0."""
         inputs = HeadInputs(_sides(self.roles, self.words, encoded))
-        return _centred(self.network.predict(inputs) / np.float32(self.temperature))
+        logits = np.mean([network.predict(inputs) for network in self.networks], axis=0) * np.float32(self.scale)
+        if self.wide is not None:
+            (role,) = self.roles
+            distinct, index, _ = of_distinct(encoded.embedded[role], encoded.texts[role])
+            logits += self.wide.logits(distinct)[index]
+        return _centred(logits)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The state, for an artifact."""
-        tensors = {f"network/{name}": weight.detach().cpu() for name, weight in self.network.weights.items()}
-        if self.words is not None:
-            tensors |= {f"words/{name}": tensor for name, tensor in self.words.tensors().items()}
-        return tensors | {"temperature": torch.tensor([self.temperature]), "mean": torch.from_numpy(self.mean)}
+        tensors = {
+            f"network {number}/{name}": weight.detach().cpu()
+            for number, network in enumerate(self.networks)
+            for name, weight in network.weights.items()
+        }
+        for part, model in (("words", self.words), ("wide", self.wide)):
+            if model is not None:
+                tensors |= {
+                    f"{part}/{name}": tensor.clone() for name, tensor in model.tensors().items()
+                }  # no shared idf
+        return tensors | {"scale": torch.tensor([self.scale]), "mean": torch.from_numpy(self.mean)}
 
     @classmethod
     def restore(cls, roles: Sequence[str], tensors: Mapping[str, torch.Tensor], device: str) -> FittedHead:
         """The inverse of ``tensors``."""
-        network, words = (
-            {name.removeprefix(f"{part}/"): tensor for name, tensor in tensors.items() if name.startswith(f"{part}/")}
-            for part in ("network", "words")
-        )
+        parts: dict[str, dict[str, torch.Tensor]] = {}
+        for path, tensor in tensors.items():
+            part, _, name = path.rpartition("/")
+            parts.setdefault(part, {})[name] = tensor
+        networks = sorted((part for part in parts if part.startswith("network")), key=lambda part: int(part.split()[1]))
         return cls(
             roles=tuple(roles),
-            words=WordVectors.restore(words) if words else None,
-            network=HeadNetwork({name: tensor.to(device) for name, tensor in network.items()}),
-            temperature=float(tensors["temperature"]),
+            words=WordVectors.restore(parts["words"]) if "words" in parts else None,
+            networks=tuple(
+                HeadNetwork({name: tensor.to(device) for name, tensor in parts[part].items()}) for part in networks
+            ),
+            scale=float(tensors["scale"]),
+            wide=WideModel.restore(parts["wide"]) if "wide" in parts else None,
             mean=tensors["mean"].numpy(),
         )
 
@@ -153,9 +185,8 @@ class HeadFit:
     Parameters
     ----------
     head : FittedHead
-        Trained on all rows.
     logits : numpy.ndarray of float32, shape (n_rows, n_classes)
-        Out of fold, tempered.
+        Out of fold, scaled.
     loss, prior_loss : float
         Log loss of these logits, and of the classes' shares alone.
     epochs : int
@@ -180,10 +211,10 @@ def fit_head(
     random_state: int = 0,
     on_fold: OnFold | None = None,
 ) -> HeadFit:
-    """Train a head out of fold and on all rows.
+    """Train the networks and wide models of a head, each without one fold.
 
-    The number of epochs is the one with the least mean loss over the held-out folds; the temperature is fitted to the out-of-fold logits
-    of all rows.
+    The number of epochs is the one with the least mean loss over the held-out folds; the scales of the two kinds of logits are fitted to
+    the out-of-fold logits of all rows. New rows meet the mean of all folds' models.
 
     Parameters
     ----------
@@ -200,60 +231,52 @@ def fit_head(
     """
     roles = declared.read(list(encoded.texts))
     declared = declared.sized(len(roles))
-    assert declared.hidden is not None
-    hidden = declared.hidden
-    words = _fit_words(declared, [encoded.texts[role] for role in roles], random_state)
-    inputs = HeadInputs(_sides(roles, words, encoded))
+    hidden, dropout = declared.hidden, declared.dropout
+    assert hidden is not None
+    assert dropout is not None
+    drawn = np.sort(np.random.default_rng(random_state).permutation(len(codes))[: declared.max_rows])
+    inputs, words, wide_rows = _read(declared, roles, encoded, drawn, n_classes, random_state)
     held_out = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
-    n_rows = min(len(codes), declared.max_rows)
     schedule = Schedule.of(
-        n_rows,
+        len(drawn),
         learning_rate=declared.learning_rate,
         weight_decay=declared.weight_decay,
-        dropout=declared.dropout,
+        dropout=dropout,
     )
 
-    def fit(rows: np.ndarray, on_epoch: Callable[[int, HeadNetwork], bool]) -> None:
-        if len(rows) > declared.max_rows:
-            rows = np.sort(np.random.default_rng(random_state).choice(rows, declared.max_rows, replace=False))
+    watched: list[_HeldOut] = []
+    linears: list[WideModel] = []
+    for rows in held_out:
+        learned = np.setdiff1d(drawn, rows, assume_unique=True)
+        watch = _HeldOut(inputs, codes, weight, rows)
         train(
             inputs,
             codes,
             weight,
-            rows,
+            learned,
             n_classes=n_classes,
             hidden=hidden,
             schedule=schedule,
             random_state=random_state,
-            on_epoch=on_epoch,
+            on_epoch=watch,
         )
-
-    watched: list[_HeldOut] = []
-    for number, rows in enumerate(held_out):
-        watch = _HeldOut(inputs, codes, weight, rows, watched[0].epochs if watched else schedule.epochs)
-        fit(np.setdiff1d(np.arange(len(codes)), rows, assume_unique=True), watch)
         watched.append(watch)
+        if wide_rows is not None:
+            linears.append(fit_wide(wide_rows, learned, codes[learned], None if weight is None else weight[learned]))
         if on_fold is not None:
-            on_fold(number + 1, len(held_out) + 1)
+            on_fold(len(watched), len(held_out))
     losses = np.mean([watch.losses[: min(w.epochs for w in watched)] for watch in watched], axis=0)
     epochs = int(np.argmin(losses)) + 1
-    logits = np.empty((len(codes), n_classes), dtype=np.float32)
-    for rows, watch in zip(held_out, watched, strict=True):
-        logits[rows] = watch.networks[epochs - 1].predict(inputs, rows)
-    some = np.random.default_rng(random_state).permutation(len(codes))[: declared.max_rows]
-    loss, temperature = tempered_loss(logits[some], codes[some], None if weight is None else weight[some])
-    last: list[HeadNetwork] = []
-
-    def at_best(epoch: int, network: HeadNetwork) -> bool:
-        if epoch + 1 == epochs:
-            last.append(network.copy())
-        return bool(last)
-
-    fit(np.arange(len(codes)), at_best)
-    if on_fold is not None:
-        on_fold(len(held_out) + 1, len(held_out) + 1)
-    logits = _centred(logits / np.float32(temperature))
-    head = FittedHead(roles, words, last[0], temperature, margins(logits).mean(axis=0))
+    networks = tuple(watch.networks[epochs - 1] for watch in watched)
+    parts = [np.empty((len(codes), n_classes), dtype=np.float32) for _ in range(2 if linears else 1)]
+    for fold, rows in enumerate(held_out):
+        parts[0][rows] = networks[fold].predict(inputs, rows)
+        if wide_rows is not None:
+            parts[1][rows] = wide_rows.logits(linears[fold], rows)
+    loss, scales = scaled_loss([part[drawn] for part in parts], codes[drawn], None if weight is None else weight[drawn])
+    logits = _centred(np.sum([part * np.float32(scale) for part, scale in zip(parts, scales, strict=True)], axis=0))
+    wide = WideModel.mean(linears).scaled(scales[1]) if linears and scales[1] > 0 else None
+    head = FittedHead(roles, words, networks, scales[0], wide, margins(logits).mean(axis=0))
     return HeadFit(head, logits, loss, prior_loss(codes, weight, n_classes), epochs)
 
 
@@ -277,9 +300,7 @@ def prior_loss(codes: np.ndarray, weight: np.ndarray | None, n_classes: int) -> 
 class _HeldOut:
     """Follows a training: the tempered loss on held-out rows and the network after each epoch."""
 
-    def __init__(
-        self, inputs: HeadInputs, codes: np.ndarray, weight: np.ndarray | None, rows: np.ndarray, most_epochs: int
-    ) -> None:
+    def __init__(self, inputs: HeadInputs, codes: np.ndarray, weight: np.ndarray | None, rows: np.ndarray) -> None:
         rng = np.random.default_rng(0)
         self.networks: list[HeadNetwork] = []
         self.losses: list[float] = []
@@ -287,7 +308,6 @@ class _HeldOut:
         self._inputs = inputs
         self._codes = codes[self._rows]
         self._weight = None if weight is None else weight[self._rows]
-        self._most_epochs = most_epochs
 
     @property
     def epochs(self) -> int:
@@ -297,14 +317,38 @@ class _HeldOut:
         self.networks.append(network.copy())
         logits = network.predict(self._inputs, self._rows)
         self.losses.append(tempered_loss(logits, self._codes, self._weight)[0])
-        return self.epochs - int(np.argmin(self.losses)) > _PATIENCE or self.epochs >= self._most_epochs
+        return self.epochs - int(np.argmin(self.losses)) > _PATIENCE
 
 
-def _fit_words(declared: TextHead, texts: Sequence[pl.Series], random_state: int) -> WordVectors | None:
-    if not declared.words:
-        return None
-    distinct = pl.concat([text.drop_nulls().alias("text") for text in texts]).unique(maintain_order=True)
-    return WordVectors.fit(distinct, declared.words, random_state)
+def _read(
+    declared: TextHead,
+    roles: Sequence[str],
+    encoded: EncodedTexts,
+    drawn: np.ndarray,
+    n_classes: int,
+    random_state: int,
+) -> tuple[HeadInputs, WordVectors | None, WideRows | None]:
+    """What the networks and the wide models of training rows read. The n-grams of one text are counted once for both."""
+    if not declared.words and not declared.wide:
+        return HeadInputs(_sides(roles, None, encoded)), None, None
+    if len(roles) == 2:
+        assert declared.words
+        distinct = pl.concat([encoded.texts[role].drop_nulls().alias("text") for role in roles])
+        of_both = WordVectors.fit(distinct.unique(maintain_order=True), declared.words, random_state)
+        return HeadInputs(_sides(roles, of_both, encoded)), of_both, None
+    embedded, texts = encoded.embedded[roles[0]], encoded.texts[roles[0]]
+    distinct, index, _ = of_distinct(embedded, texts)
+    fitted = sample(distinct, random_state)
+    ngrams, weighted = NGrams.fit(fitted)
+    words = WordVectors.reduce(ngrams, weighted, declared.words, random_state) if declared.words else None
+    known = weighted if len(fitted) == len(distinct) else None
+    side = embedded
+    if words is not None:
+        side = words.beside(embedded, texts, known if len(words.ngrams.buckets) else None)
+    wide_rows = None
+    if declared.wide and len(ngrams.buckets):
+        wide_rows = WideRows(ngrams, distinct, index, drawn, n_classes, known)
+    return HeadInputs([side]), words, wide_rows
 
 
 def _sides(roles: Sequence[str], words: WordVectors | None, encoded: EncodedTexts) -> list[Embedded]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import log_softmax, softmax
 
 from hybrid.errors import TrainingError
 from hybrid.head.network import HeadInputs, HeadNetwork
@@ -18,7 +18,7 @@ OnEpoch = Callable[[int, HeadNetwork], bool]
 
 _FEWEST_STEPS = 400
 _MOST_EPOCHS = 40
-_SEEN_ROWS = 300_000  # rows that pass through a network in a training, about
+_SEEN_ROWS = 150_000  # rows that pass through a network in a training, about
 _CLIPPED_NORM = 1.0
 
 
@@ -44,7 +44,7 @@ class Schedule:
 
     @classmethod
     def of(cls, n_rows: int, *, learning_rate: float, weight_decay: float, dropout: float) -> Schedule:
-        """Epochs and batches for so many rows: 300,000 rows seen, in 40 epochs at most but 400 steps at least."""
+        """Epochs and batches for so many rows: 150,000 rows seen, in 40 epochs at most but 400 steps at least."""
         batch_rows = 128 if n_rows < 10_000 else 256 if n_rows < 50_000 else 1_024
         steps = max(1, -(-n_rows // batch_rows))
         epochs = max(min(_MOST_EPOCHS, round(_SEEN_ROWS / n_rows)), -(-_FEWEST_STEPS // steps), 3)
@@ -117,6 +117,33 @@ def tempered_loss(logits: np.ndarray, codes: np.ndarray, weight: np.ndarray | No
 
     found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded", options={"xatol": 1e-3})
     return float(found.fun), float(np.exp(found.x))
+
+
+def scaled_loss(
+    parts: Sequence[np.ndarray], codes: np.ndarray, weight: np.ndarray | None
+) -> tuple[float, tuple[float, ...]]:
+    """The least log loss of a sum of logits, each of a scale of its own that is not negative, and these scales.
+
+    Of one part: ``tempered_loss``. Of more: stacked regression with non-negative weights (Breiman, "Stacked regressions", 1996), to which
+    the bound of 20 for a scale applies, too. The loss is convex in the scales.
+    """
+    if len(parts) == 1:
+        loss, temperature = tempered_loss(parts[0], codes, weight)
+        return loss, (1 / temperature,)
+    stacked = np.stack(parts).astype(np.float64)
+    rows = np.arange(len(codes))
+    shares = np.full(len(codes), 1 / len(codes)) if weight is None else weight / weight.sum()
+    of_class = stacked[:, rows, codes]
+
+    def loss_and_slopes(scales: np.ndarray) -> tuple[float, np.ndarray]:
+        logits = np.tensordot(scales, stacked, axes=1)
+        proba = softmax(logits, axis=1)
+        slopes = (np.einsum("prc,rc->pr", stacked, proba) - of_class) @ shares
+        return float(-(np.log(np.maximum(proba[rows, codes], 1e-300)) @ shares)), slopes
+
+    start = np.full(len(parts), 1 / len(parts))
+    found = minimize(loss_and_slopes, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 20.0)] * len(parts))
+    return float(found.fun), tuple(found.x.tolist())
 
 
 def _largest(weight: torch.Tensor | None) -> str:

@@ -1,11 +1,11 @@
-"""Word vectors: hashed n-grams of words and characters, weighted by rarity and reduced to a few hundred dimensions.
+"""Hashed n-grams of words and characters, weighted by rarity, and word vectors: the same reduced to a few hundred dimensions.
 
-An encoder blurs words that it never saw: product codes, sizes, brands, names of a shop's own. These vectors keep them.
+An encoder blurs words that it never saw: product codes, sizes, brands, names of a shop's own. These keep them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -42,24 +42,68 @@ _COUNTS = (
 _LONGEST = 2_000  # characters of a text that are read
 
 
-class WordVectors:
-    """Latent semantic analysis of hashed n-grams (Deerwester et al., 1990): one or two words, and three to five characters of a word.
+class NGrams:
+    """Hashed n-grams of texts, one or two words and three to five characters of a word, weighted by rarity.
 
-    Counts enter as 1 + ln(count), times ln((1 + n) / (1 + document frequency)) + 1, words and characters each at unit length; then the
-    leading right singular vectors. Vectors have unit length; a text without a known n-gram has the zero vector.
+    Counts enter as 1 + ln(count), times ln((1 + n) / (1 + document frequency)) + 1, words and characters each at unit length.
 
     Parameters
     ----------
     idf : numpy.ndarray of float32, shape (2 * 32_768,)
         Words, then characters.
     buckets : numpy.ndarray of int64, shape (n_buckets,)
-        The buckets that the axes read.
+        Those that are read.
+    """
+
+    def __init__(self, idf: np.ndarray, buckets: np.ndarray) -> None:
+        self.idf = idf
+        self.buckets = buckets
+
+    @classmethod
+    def fit(cls, texts: pl.Series) -> tuple[NGrams, sp.csr_array]:
+        """Fit to distinct texts, whose weights come too; an n-gram that one text alone has is left out."""
+        counts = _counts(texts.to_list())
+        present = np.bincount(counts.indices, minlength=2 * _BUCKETS)
+        idf = (np.log((1 + len(texts)) / (1 + present)) + 1).astype(np.float32)
+        buckets = np.flatnonzero(present >= 2)
+        return cls(idf, buckets), _weighted(counts, idf)[:, buckets]
+
+    def weigh(self, texts: Sequence[str]) -> sp.csr_array:
+        """Weights of texts, float32 of shape (n_texts, n_buckets)."""
+        return _weighted(_counts(texts), self.idf)[:, self.buckets]
+
+    def blocks(self, texts: pl.Series) -> Iterator[sp.csr_array]:
+        """Weights of 8,192 texts at a time; a text that is missing has none."""
+        said = texts.fill_null("").to_list()
+        return (self.weigh(said[start : start + _BLOCK]) for start in range(0, len(said), _BLOCK))
+
+    def most_frequent(self, n: int) -> NGrams:
+        """The ``n`` n-grams that most of the fitted texts have."""
+        return NGrams(self.idf, np.sort(self.buckets[np.argsort(self.idf[self.buckets], kind="stable")[:n]]))
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The state, for an artifact."""
+        return {"idf": torch.from_numpy(self.idf), "buckets": torch.from_numpy(self.buckets)}
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, torch.Tensor]) -> NGrams:
+        """The inverse of ``tensors``."""
+        return cls(tensors["idf"].numpy(), tensors["buckets"].numpy())
+
+
+class WordVectors:
+    """Latent semantic analysis of n-grams (Deerwester et al., 1990): their leading right singular vectors.
+
+    Vectors have unit length; a text without a known n-gram has the zero vector.
+
+    Parameters
+    ----------
+    ngrams : NGrams
     axes : numpy.ndarray of float32, shape (n_buckets, dimension)
     """
 
-    def __init__(self, idf: np.ndarray, buckets: np.ndarray, axes: np.ndarray) -> None:
-        self.idf = idf
-        self.buckets = buckets
+    def __init__(self, ngrams: NGrams, axes: np.ndarray) -> None:
+        self.ngrams = ngrams
         self.axes = axes
 
     @property
@@ -69,47 +113,58 @@ class WordVectors:
 
     @classmethod
     def fit(cls, texts: pl.Series, dimension: int, random_state: int) -> WordVectors:
-        """Fit to distinct texts, 30,000 of them at most; an n-gram that one text alone has is left out."""
-        if len(texts) > _MOST_TEXTS:
-            texts = texts.sample(_MOST_TEXTS, seed=random_state)
-        counts = _counts(texts.to_list())
-        present = np.bincount(counts.indices, minlength=2 * _BUCKETS)
-        idf = (np.log((1 + len(texts)) / (1 + present)) + 1).astype(np.float32)
-        buckets = np.flatnonzero(present >= 2)
-        dimension = min(dimension, len(buckets) - 1, len(texts) - 1)
+        """Fit to distinct texts, 30,000 of them at most."""
+        return cls.reduce(*NGrams.fit(sample(texts, random_state)), dimension, random_state)
+
+    @classmethod
+    def reduce(cls, ngrams: NGrams, weighted: sp.csr_array, dimension: int, random_state: int) -> WordVectors:
+        """From the weighted n-grams of the texts to fit to."""
+        dimension = min(dimension, len(ngrams.buckets) - 1, weighted.shape[0] - 1)
         if dimension < 1:
-            return cls(idf, buckets[:0], np.zeros((0, 1), dtype=np.float32))
-        weighted = _weighted(counts, idf)[:, buckets]
+            return cls(NGrams(ngrams.idf, ngrams.buckets[:0]), np.zeros((0, 1), dtype=np.float32))
         _, _, axes = randomized_svd(weighted, dimension, n_iter=2, random_state=random_state)
-        return cls(idf, buckets, np.ascontiguousarray(axes.T, dtype=np.float32))
+        return cls(ngrams, np.ascontiguousarray(axes.T, dtype=np.float32))
 
     def vectors(self, texts: pl.Series) -> np.ndarray:
         """Unit vectors of texts, float32 of shape (n_texts, dimension)."""
-        said = texts.fill_null("").to_list()
-        found = np.zeros((len(said), self.dimension), dtype=np.float32)
-        for start in range(0, len(said), _BLOCK):
-            block = said[start : start + _BLOCK]
-            found[start : start + _BLOCK] = _weighted(_counts(block), self.idf)[:, self.buckets] @ self.axes
+        found = [self.of_weighted(block) for block in self.ngrams.blocks(texts)]
+        return np.concatenate(found) if found else np.zeros((0, self.dimension), dtype=np.float32)
+
+    def of_weighted(self, weighted: sp.csr_array) -> np.ndarray:
+        """Unit vectors of texts by their weighted n-grams."""
+        found: np.ndarray = weighted @ self.axes
         lengths = np.linalg.norm(found, axis=1, keepdims=True)
         return found / np.where(lengths > 0, lengths, 1)
 
-    def beside(self, embedded: Embedded, texts: pl.Series) -> Embedded:
-        """The embedding of each distinct text with its word vector beside it."""
-        present, index = np.unique(embedded.index, return_inverse=True)
-        row = np.empty(len(present), dtype=np.int64)
-        row[index] = np.arange(len(index))  # any row of each distinct text
-        words = torch.from_numpy(self.vectors(texts.gather(row))).to(embedded.vectors.device)
+    def beside(self, embedded: Embedded, texts: pl.Series, weighted: sp.csr_array | None = None) -> Embedded:
+        """The embedding of each distinct text with its word vector beside it; ``weighted``, if known, as `of_distinct` orders them."""
+        distinct, index, present = of_distinct(embedded, texts)
+        vectors = self.vectors(distinct) if weighted is None else self.of_weighted(weighted)
+        words = torch.from_numpy(vectors).to(embedded.vectors.device)
         return Embedded(torch.cat([embedded.vectors[torch.from_numpy(present)], words], dim=1), index)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The state, for an artifact."""
-        arrays = {"idf": self.idf, "buckets": self.buckets, "axes": self.axes}
-        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        return self.ngrams.tensors() | {"axes": torch.from_numpy(self.axes)}
 
     @classmethod
     def restore(cls, tensors: Mapping[str, torch.Tensor]) -> WordVectors:
         """The inverse of ``tensors``."""
-        return cls(*(tensors[name].numpy() for name in ("idf", "buckets", "axes")))
+        return cls(NGrams.restore(tensors), tensors["axes"].numpy())
+
+
+def sample(texts: pl.Series, random_state: int) -> pl.Series:
+    """The distinct texts that n-grams are fitted to: 30,000 at most, a missing one being empty."""
+    texts = texts.fill_null("")
+    return texts if len(texts) <= _MOST_TEXTS else texts.sample(_MOST_TEXTS, seed=random_state)
+
+
+def of_distinct(embedded: Embedded, texts: pl.Series) -> tuple[pl.Series, np.ndarray, np.ndarray]:
+    """The distinct texts of the rows, each row's index into them, and theirs into the embedded vectors."""
+    present, index = np.unique(embedded.index, return_inverse=True)
+    row = np.empty(len(present), dtype=np.int64)
+    row[index] = np.arange(len(index))  # any row of each distinct text
+    return texts.gather(row), index, present
 
 
 def _counts(texts: Sequence[str]) -> sp.csr_array:
