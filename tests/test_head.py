@@ -112,6 +112,7 @@ def test_a_head_is_the_mean_of_its_folds_network_and_linear_model(n_classes: int
     assert len(networks) == 4
     by_hand = np.mean(networks, axis=0) * head.scale + head.wide.logits(new.texts["text"])
     np.testing.assert_allclose(head.logits(new), by_hand - by_hand.mean(axis=1, keepdims=True), atol=1e-5)
+    assert head.logits(encoded(said(50)[0][:0])).shape == (0, n_classes)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

@@ -58,6 +58,7 @@ def search():
         categorical=["category"],
         numeric=["price"],
         encoder=TextEncoder(HashEncoder()),
+        head="feature",
         text_channels={"coordinates": 4},
         n_estimators=40,
         n_jobs=1,

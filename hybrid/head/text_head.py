@@ -136,12 +136,21 @@ class FittedHead:
 
     def logits(self, encoded: EncodedTexts) -> np.ndarray:
         """Logits of each row, float32 of shape (n_rows, n_classes); each row's sum to 0."""
-        inputs = HeadInputs(_sides(self.roles, self.words, encoded))
-        logits = np.mean([network.predict(inputs) for network in self.networks], axis=0) * np.float32(self.scale)
-        if self.wide is not None:
+        wide = 0.0
+        if self.wide is None:
+            inputs = HeadInputs(_sides(self.roles, self.words, encoded))
+        else:
             (role,) = self.roles
-            distinct, index, _ = of_distinct(encoded.embedded[role], encoded.texts[role])
-            logits += self.wide.logits(distinct)[index]
+            embedded, texts = encoded.embedded[role], encoded.texts[role]
+            distinct, index, _ = of_distinct(embedded, texts)
+            if self.words is None:
+                wide = self.wide.logits(distinct)[index]
+            else:  # n-grams are counted once for both
+                weighted = self.words.ngrams.weigh_all(distinct)
+                embedded = self.words.beside(embedded, texts, weighted)
+                wide = self.wide.of_weighted(weighted, self.words.ngrams)[index]
+            inputs = HeadInputs([embedded])
+        logits = np.mean([network.predict(inputs) for network in self.networks], axis=0) * np.float32(self.scale) + wide
         return _centred(logits)
 
     def tensors(self) -> dict[str, torch.Tensor]:

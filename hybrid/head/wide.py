@@ -46,6 +46,11 @@ class WideModel:
         found = [block @ self.weights + self.bias for block in self.ngrams.blocks(texts)]
         return np.concatenate(found) if found else np.zeros((0, len(self.bias)), dtype=np.float32)
 
+    def of_weighted(self, weighted: sp.csr_array, ngrams: NGrams) -> np.ndarray:
+        """Logits of texts by their weights of n-grams among which are those of this model."""
+        found: np.ndarray = weighted[:, np.searchsorted(ngrams.buckets, self.ngrams.buckets)] @ self.weights + self.bias
+        return found
+
     def tensors(self) -> dict[str, torch.Tensor]:
         """The state, for an artifact."""
         arrays = {"weights": self.weights, "bias": self.bias}
@@ -98,8 +103,7 @@ class WideRows:
         self._texts = texts
         self._read = np.unique(index[learned])
         if weighted is None:
-            blocks = list(self.ngrams.blocks(texts.gather(self._read)))
-            self._inputs = sp.csr_array(sp.vstack(blocks, format="csr"))
+            self._inputs = self.ngrams.weigh_all(texts.gather(self._read))
         else:
             self._inputs = weighted[self._read][:, np.searchsorted(ngrams.buckets, self.ngrams.buckets)]
 

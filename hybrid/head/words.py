@@ -77,6 +77,11 @@ class NGrams:
         said = texts.fill_null("").to_list()
         return (self.weigh(said[start : start + _BLOCK]) for start in range(0, len(said), _BLOCK))
 
+    def weigh_all(self, texts: pl.Series) -> sp.csr_array:
+        """Weights of texts, float32 of shape (n_texts, n_buckets)."""
+        blocks = list(self.blocks(texts)) or [self.weigh([""])[:0]]
+        return sp.csr_array(sp.vstack(blocks, format="csr")) if len(blocks) > 1 else blocks[0]
+
     def most_frequent(self, n: int) -> NGrams:
         """The ``n`` n-grams that most of the fitted texts have."""
         return NGrams(self.idf, np.sort(self.buckets[np.argsort(self.idf[self.buckets], kind="stable")[:n]]))
