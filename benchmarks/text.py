@@ -76,10 +76,11 @@ def tf_idf(text: dict[str, str], analyzer: str = "word") -> Callable[..., np.nda
     return fit
 
 
-def accuracy(y: np.ndarray, classes: np.ndarray, proba: np.ndarray) -> tuple[float, float]:
-    """Accuracy and half the width of its 95 % interval."""
+def accuracy(y: np.ndarray, classes: np.ndarray, proba: np.ndarray) -> str:
+    """Accuracy and half the width of its 95 % interval, and log loss."""
     hit = classes[proba.argmax(axis=1)] == y
-    return hit.mean(), 1.96 * hit.std() / len(hit) ** 0.5
+    loss = -np.log(np.maximum(proba[np.arange(len(y)), np.searchsorted(classes, y)], 1e-9)).mean()
+    return f"accuracy {hit.mean():.4f} +- {1.96 * hit.std() / len(hit) ** 0.5:.4f}, log loss {loss:.4f}"
 
 
 def compare(models: dict[str, Callable[..., Any]], judge: Callable[[Callable[..., Any]], str]) -> None:
@@ -102,7 +103,7 @@ def clinc(folder: Path) -> None:
     TextEncoder().encode(rows["text"])
 
     def judge(model: Callable[..., Any]) -> str:
-        return "accuracy {:.4f} +- {:.4f}".format(*accuracy(truth, classes, model(train, y, test)))
+        return accuracy(truth, classes, model(train, y, test))
 
     few = {"n_estimators": 60, "learning_rate": 0.2, "max_depth": 3}
     compare(
@@ -191,6 +192,7 @@ def search_relevance(folder: Path) -> None:
             ),
             "hybrid": hybrid(text, n_estimators=150),
             "hybrid without head": hybrid(text, n_estimators=150, head=None),
+            "trees on raw coordinates": hybrid(text, n_estimators=150, **RAW),
         },
         judge,
     )
@@ -265,13 +267,14 @@ def _classify(
         encoder.encode(pl.concat([train[column], test[column]]))
 
     def judge(model: Callable[..., Any]) -> str:
-        return "accuracy {:.4f} +- {:.4f}".format(*accuracy(truth, np.unique(y), model(train, y, test, groups)))
+        return accuracy(truth, np.unique(y), model(train, y, test, groups))
 
     compare(
         {
             "TF-IDF, logistic": tf_idf(text, analyzer),
             "embeddings, logistic": logistic_on_embeddings(text, encoder),
             "hybrid": hybrid(text, encoder=encoder),
+            "hybrid, head as margin": hybrid(text, encoder=encoder, head="margin"),
             "trees on raw coordinates": hybrid(text, encoder=encoder, **RAW),
         },
         judge,
