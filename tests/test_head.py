@@ -22,6 +22,7 @@ from hybrid.boosters import TreeParameters, booster_class
 from hybrid.encoded_texts import EncodedTexts
 from hybrid.errors import ParameterError
 from hybrid.head import HeadFit, fit_head
+from hybrid.head.choice import choose
 from hybrid.head.folds import head_folds
 from hybrid.head.network import HeadInputs
 from hybrid.head.training import scaled_loss, tempered_loss
@@ -389,6 +390,41 @@ def test_auto_takes_the_way_with_the_least_held_out_loss_and_says_so() -> None:
     assert (model.head_.mode or "none") == min(model.head_.losses, key=model.head_.losses.get)
     assert "held-out log loss" in model.head_.reason
     assert model.provenance(X)["text head"] == (model.head_.mode or "none")
+
+
+@pytest.mark.parametrize("clearly", [False, True])
+def test_auto_tries_a_way_that_is_clearly_worse_once(clearly: bool) -> None:
+    texts, y = said(300)
+    fit, labels = head_of(texts, y), np.arange(5)
+    grown: list[str] = []
+
+    class Trees:
+        """Sure of the right class, but wrong on rows of its own."""
+
+        def __init__(self, way: str) -> None:
+            self.rng = np.random.default_rng(len(way) + len(grown))
+            self.wrong = 0.2 if way == "feature" else 0.8 if clearly else 0.22
+
+        def predict_proba(self, matrix: FeatureMatrix) -> np.ndarray:
+            proba = np.full((len(matrix), 5), 0.1)
+            said = matrix.values[:, 0].astype(int) + (self.rng.random(len(matrix)) < self.wrong)
+            proba[np.arange(len(matrix)), said % 5] = 0.6
+            return proba
+
+    def grow(train: FeatureMatrix, _: np.ndarray, held: FeatureMatrix, y_held: np.ndarray) -> Trees:
+        grown.append("margin" if train.margin is not None else "feature" if "text head" in train.groups else "none")
+        return Trees(grown[-1])
+
+    matrix = FeatureMatrix(y.astype(np.float32)[:, None], (Column("class", "attributes"),))
+    folds = head_folds(y, None, None, 3, 0)
+    splits = [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in range(3)]
+    choice = choose(matrix, fit, y, splits, labels, grow, 0)
+    assert grown.count("margin") == grown.count("none") == (1 if clearly else 3)
+    assert max(map(grown.count, grown)) == 3
+    assert (choice.mode or "none") == min(choice.losses, key=choice.losses.get)
+    if clearly:
+        assert choice.mode == "feature"
+        assert choice.losses["margin"] > choice.losses["feature"] + 0.5
 
 
 def test_auto_leaves_out_a_head_that_says_nothing() -> None:
