@@ -193,6 +193,15 @@ def test_a_class_that_a_fold_or_all_rows_lack_is_no_mistake() -> None:
     assert (fit.logits.argmax(axis=1) < 6).all()
 
 
+def test_texts_that_share_one_n_gram_or_none_are_enough() -> None:
+    y = np.arange(80) % 2
+    for pair in (["q", "q!"], ["q", "w"]):
+        texts = pl.DataFrame({"text": [pair[k] for k in y]})
+        fit = head_of(texts, y)
+        assert (fit.head.wide is not None) == (pair[1] == "q!")
+        assert np.isfinite(fit.head.logits(encoded(texts))).all()
+
+
 def test_class_weights_raise_rare_classes() -> None:
     rng = np.random.default_rng(0)
     texts = pl.DataFrame({"text": rng.choice(WORDS, 1000)})

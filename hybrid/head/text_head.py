@@ -353,7 +353,7 @@ def _read(
     known = weighted if len(fitted) == len(distinct) else None
     side = embedded
     if words is not None:
-        side = words.beside(embedded, texts, known if len(words.ngrams.buckets) else None)
+        side = words.beside(embedded, texts, known)
     wide_rows = None
     if declared.wide and len(ngrams.buckets):
         wide_rows = WideRows(ngrams, distinct, index, drawn, n_classes, known)

@@ -84,6 +84,7 @@ class WideRows:
         The distinct text of each row.
     learned : numpy.ndarray of int64
         Rows that models may learn from.
+    n_classes : int
     weighted : scipy.sparse.csr_array of float32, shape (n_distinct, n_ngrams), optional
         Weights of all n-grams of ``ngrams`` before the most frequent were taken, where they are known.
     """

@@ -126,7 +126,7 @@ class WordVectors:
         """From the weighted n-grams of the texts to fit to."""
         dimension = min(dimension, len(ngrams.buckets) - 1, weighted.shape[0] - 1)
         if dimension < 1:
-            return cls(NGrams(ngrams.idf, ngrams.buckets[:0]), np.zeros((0, 1), dtype=np.float32))
+            return cls(ngrams, np.zeros((len(ngrams.buckets), 1), dtype=np.float32))
         _, _, axes = randomized_svd(weighted, dimension, n_iter=2, random_state=random_state)
         return cls(ngrams, np.ascontiguousarray(axes.T, dtype=np.float32))
 
