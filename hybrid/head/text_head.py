@@ -120,7 +120,7 @@ class FittedHead:
     words : WordVectors or None
     networks : tuple of HeadNetwork
     scale : float
-        What the mean of their logits is multiplied by: one by the temperature.
+        What the mean of their logits is multiplied by: without a wide model one by the temperature.
     wide : WideModel or None
         Its logits are scaled already.
     mean : numpy.ndarray of float32, shape (n_margins,)
@@ -223,7 +223,7 @@ def fit_head(
     """Train the networks and wide models of a head, each without one fold.
 
     The number of epochs is the one with the least mean loss over the held-out folds; the scales of the two kinds of logits are fitted to
-    the out-of-fold logits of all rows. New rows meet the mean of all folds' models.
+    those of the drawn rows out of fold. New rows meet the mean of all folds' models.
 
     Parameters
     ----------
