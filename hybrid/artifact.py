@@ -51,7 +51,7 @@ from hybrid.reference import Reference
 if TYPE_CHECKING:
     from hybrid.classifier import HybridClassifier
 
-FORMAT = 6
+FORMAT = 7
 MANIFEST = "manifest.json"
 _PACKAGES = ("intentree", "numpy", "polars", "torch", "sentence-transformers", "xgboost", "lightgbm", "scikit-learn")
 

@@ -111,6 +111,8 @@ class MatrixBuilder:
             )
         if channels.recent_interest and (behavior is None or "item" not in (text or {})):
             raise ParameterError('recent_interest needs behavior and the text role "item"')
+        if encoder is not None and channels.head is not None and channels.head.tuned_layers:
+            _ = encoder.files  # an object has none, and no layers that could be tuned
         evidence = Evidence(
             role_columns(text or {}), behavior, tuple(categorical), tuple(numeric), channels, label_statistics
         )
@@ -140,7 +142,7 @@ class MatrixBuilder:
                 None if progress is None else (lambda done, total, role=role: progress(f"encode {role}", done, total))
             )
             embedded[role] = self.encoder.encode_distinct(text, role=role, device=self.device, progress=report)
-        return EncodedTexts(texts, embedded)
+        return EncodedTexts(texts, embedded, self.encoder)
 
     def fit(self, examples: pl.DataFrame, encoded: EncodedTexts, events: Frame | None) -> FeatureMatrix:
         """Fit categories, projections, corpus statistics and behaviour to checked examples, and return their matrix, as yet without

@@ -125,5 +125,5 @@ def test_an_artifact_of_an_older_format_is_refused_with_the_way_out(tmp_path: Pa
     manifest = json.loads((tmp_path / "artifact" / "manifest.json").read_text())
     manifest["format"] = 3
     (tmp_path / "artifact" / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ArtifactError, match="of format 3; this version reads format 6: fit and save the model again"):
+    with pytest.raises(ArtifactError, match="of format 3; this version reads format 7: fit and save the model again"):
         load(tmp_path / "artifact")

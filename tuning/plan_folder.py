@@ -28,7 +28,7 @@ from hybrid import Coordinates, FeatureMatrix, HybridClassifier
 from hybrid.channels import plain
 from hybrid.device import resolve_device
 from hybrid.encoded_texts import EncodedTexts
-from hybrid.encoder import Embedded
+from hybrid.encoder import Embedded, TextEncoder
 from hybrid.errors import ParameterError
 from hybrid.head import FittedHead
 from hybrid.label_columns import GROUP as LABEL_STATISTICS
@@ -65,6 +65,7 @@ def write_plan(plan: Plan, folder: Path) -> None:
         "behavior": None if plan.behavior is None else dataclasses.asdict(plan.behavior),
         "weights": list(plan.weights),
         "roles": roles,
+        "encoder": _described(plan.encoded.encoder) if roles else None,
         "label_columns": len(plan.label_columns),
         "n_jobs": plan.n_jobs,
         "budget": plan.binned.budget,
@@ -125,7 +126,9 @@ def open_plan(folder: Path) -> Plan:
     return Plan(
         task=task,
         matrix=FeatureMatrix(_array(folder, "matrix"), columns),
-        encoded=EncodedTexts(texts, embedded),
+        encoded=EncodedTexts(
+            texts, embedded, None if told["encoder"] is None else TextEncoder.from_description(told["encoder"])
+        ),
         coordinates=Coordinates(**told["coordinates"]),
         behavior=None if told["behavior"] is None else _behavior(told["behavior"]),
         weights={name: _optional(folder, f"weight_{i}") for i, name in enumerate(told["weights"])},
@@ -135,6 +138,12 @@ def open_plan(folder: Path) -> Plan:
         label_columns=tuple(_label_columns(folder, i, columns) for i in range(told["label_columns"])),
         share_head=partial(_shared_head, folder, [] if head is None else head.read(told["roles"])),
     )
+
+
+def _described(encoder: TextEncoder | None) -> dict[str, Any] | None:
+    """What a worker opens the encoder again by; an object of the user's own it cannot, nor does a head ask for it."""
+    described = None if encoder is None else encoder.describe()
+    return described if described is not None and described["kind"] != "object" else None
 
 
 def _shared_head(folder: Path, roles: Sequence[str], name: str, train: Callable[[], FoldHead]) -> FoldHead:

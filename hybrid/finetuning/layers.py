@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 def freeze_layers(model: SentenceTransformer, n_layers: int) -> None:
     """Keep the embeddings and the first ``n_layers`` layers as they are."""
     backbone = require_transformer(model, "freeze").auto_model
-    name, layers = max(
-        ((name, part) for name, part in backbone.named_modules() if isinstance(part, nn.ModuleList)),
-        key=lambda named: len(named[1]),
-        default=("", nn.ModuleList()),
-    )
+    name, layers = _layers(backbone)
     if n_layers >= max(len(layers), 1):
         raise ParameterError(
             f"freeze={n_layers}, but the model has {len(layers)} layers: at least one must be left to train"
@@ -32,6 +28,16 @@ def freeze_layers(model: SentenceTransformer, n_layers: int) -> None:
             not parameter_name.startswith(f"{name}.") and "embed" in parameter_name
         ):
             parameter.requires_grad_(False)
+
+
+def train_upper_layers(model: SentenceTransformer, n_layers: int, parameter: str) -> None:
+    """Train the last ``n_layers`` layers and nothing else; ParameterError that names ``parameter`` if there are fewer."""
+    backbone = require_transformer(model, parameter).auto_model
+    layers = _layers(backbone)[1]
+    if n_layers > len(layers):
+        raise ParameterError(f"{parameter}={n_layers}, but the model has {len(layers)} layers")
+    backbone.requires_grad_(False)
+    layers[len(layers) - n_layers :].requires_grad_(True)
 
 
 def add_adapters(model: SentenceTransformer, rank: int) -> LoraModel:
@@ -58,3 +64,12 @@ def require_transformer(model: SentenceTransformer, parameter: str) -> Transform
     if not isinstance(first, Transformer):
         raise ParameterError(f"{parameter} needs a transformer, and the model begins with {type(first).__name__}")
     return first
+
+
+def _layers(backbone: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The list of a transformer's layers, and its name: the longest list of modules that it has."""
+    return max(
+        ((name, part) for name, part in backbone.named_modules() if isinstance(part, nn.ModuleList)),
+        key=lambda named: len(named[1]),
+        default=("", nn.ModuleList()),
+    )

@@ -15,6 +15,7 @@ from hybrid.encoder import Embedded
 from hybrid.errors import ParameterError
 from hybrid.head.network import HeadInputs, HeadNetwork
 from hybrid.head.training import Schedule, scaled_loss, tempered_loss, train
+from hybrid.head.tuned import TunedFolds, TunedHead
 from hybrid.head.wide import WideModel, WideRows, fit_wide
 from hybrid.head.words import NGrams, WordVectors, of_distinct, sample
 from hybrid.matrix import BaseMargin
@@ -24,6 +25,7 @@ OnFold = Callable[[int, int], None]
 
 _JUDGED_ROWS = 20_000  # held-out rows that choose the epoch
 _SIZES = {1: (256, 256, 0.3), 2: (128, 64, 0.65)}  # hidden units, dimensions of word vectors, dropout
+_NETWORK, _WIDE, _TUNED = "network", "wide", "tuned"
 _PATIENCE = 6  # epochs without a better held-out loss
 
 
@@ -48,6 +50,11 @@ class TextHead:
     learning_rate : float, default 0.0025
         Of AdamW.
     weight_decay : float, default 0.1
+    tuned_layers : int, default 0
+        Upper layers of the encoder that are trained with the head, in each fold apart; 0 leaves the encoder as it is. A second network,
+        whose logits are added to those of the first: it reads the text, or both texts as one sequence, so that words of one can
+        attend to words of the other (a cross-encoder); 128 tokens at most. Takes minutes for thousands of rows on a CPU, and new rows
+        cost a pass through the encoder that no store spares. Needs an encoder that is a name or a folder.
     folds : int, default 5
         Of the out-of-fold logits.
     max_rows : int, default 100,000
@@ -61,6 +68,7 @@ class TextHead:
     dropout: float | None = None
     learning_rate: float = 0.0025
     weight_decay: float = 0.1
+    tuned_layers: int = 0
     folds: int = 5
     max_rows: int = 100_000
 
@@ -69,7 +77,7 @@ class TextHead:
             object.__setattr__(self, "roles", tuple(self.roles))
             if isinstance(self.roles, str) or not 1 <= len(self.roles) <= 2 or len(set(self.roles)) < len(self.roles):
                 raise ParameterError(f"roles of a text head must be a list of one or two roles, not {self.roles!r}")
-        for name, least in (("hidden", 0), ("words", 0), ("folds", 2), ("max_rows", 100)):
+        for name, least in (("hidden", 0), ("words", 0), ("tuned_layers", 0), ("folds", 2), ("max_rows", 100)):
             value = getattr(self, name)
             if name in ("hidden", "words") and value is None:
                 continue
@@ -112,7 +120,7 @@ class TextHead:
 
 @dataclass(frozen=True)
 class FittedHead:
-    """A trained head: the mean of the networks of all folds, and of their wide models.
+    """A trained head: the mean of the networks of all folds, of their wide models and of their tuned layers.
 
     Parameters
     ----------
@@ -120,9 +128,12 @@ class FittedHead:
     words : WordVectors or None
     networks : tuple of HeadNetwork
     scale : float
-        What the mean of their logits is multiplied by: without a wide model one by the temperature.
+        What the mean of their logits is multiplied by: where there is nothing else, one by the temperature.
     wide : WideModel or None
         Its logits are scaled already.
+    tuned : TunedHead or None
+    tuned_scale : float
+        What its logits are multiplied by.
     mean : numpy.ndarray of float32, shape (n_margins,)
         The mean margin of the training rows: what the head's contribution to a score is measured from.
     """
@@ -132,6 +143,8 @@ class FittedHead:
     networks: tuple[HeadNetwork, ...]
     scale: float
     wide: WideModel | None
+    tuned: TunedHead | None
+    tuned_scale: float
     mean: np.ndarray
 
     def logits(self, encoded: EncodedTexts) -> np.ndarray:
@@ -151,6 +164,8 @@ class FittedHead:
                 wide = self.wide.of_weighted(weighted, self.words.ngrams)[index]
             inputs = HeadInputs([embedded])
         logits = np.mean([network.predict(inputs) for network in self.networks], axis=0) * np.float32(self.scale) + wide
+        if self.tuned is not None:
+            logits += self.tuned.logits(encoded, inputs.device) * np.float32(self.tuned_scale)
         return _centred(logits)
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -160,19 +175,20 @@ class FittedHead:
             for number, network in enumerate(self.networks)
             for name, weight in network.weights.items()
         }
-        for part, model in (("words", self.words), ("wide", self.wide)):
+        for part, model in (("words", self.words), ("wide", self.wide), ("tuned", self.tuned)):
             if model is not None:
                 tensors |= {
                     f"{part}/{name}": tensor.clone() for name, tensor in model.tensors().items()
                 }  # no shared idf
-        return tensors | {"scale": torch.tensor([self.scale]), "mean": torch.from_numpy(self.mean)}
+        scales = {"scale": torch.tensor([self.scale]), "tuned_scale": torch.tensor([self.tuned_scale])}
+        return tensors | scales | {"mean": torch.from_numpy(self.mean)}
 
     @classmethod
     def restore(cls, roles: Sequence[str], tensors: Mapping[str, torch.Tensor], device: str) -> FittedHead:
         """The inverse of ``tensors``."""
         parts: dict[str, dict[str, torch.Tensor]] = {}
         for path, tensor in tensors.items():
-            part, _, name = path.rpartition("/")
+            part, _, name = path.rpartition("/")  # names of weights have dots
             parts.setdefault(part, {})[name] = tensor
         networks = sorted((part for part in parts if part.startswith("network")), key=lambda part: int(part.split()[1]))
         return cls(
@@ -183,6 +199,8 @@ class FittedHead:
             ),
             scale=float(tensors["scale"]),
             wide=WideModel.restore(parts["wide"]) if "wide" in parts else None,
+            tuned=TunedHead.restore(roles, parts["tuned"]) if "tuned" in parts else None,
+            tuned_scale=float(tensors["tuned_scale"]),
             mean=tensors["mean"].numpy(),
         )
 
@@ -220,9 +238,9 @@ def fit_head(
     random_state: int = 0,
     on_fold: OnFold | None = None,
 ) -> HeadFit:
-    """Train the networks and wide models of a head, each without one fold.
+    """Train the networks, wide models and tuned layers of a head, each without one fold.
 
-    The number of epochs is the one with the least mean loss over the held-out folds; the scales of the two kinds of logits are fitted to
+    The number of epochs is the one with the least mean loss over the held-out folds; the scales of these kinds of logits are fitted to
     those of the drawn rows out of fold. New rows meet the mean of all folds' models.
 
     Parameters
@@ -253,8 +271,12 @@ def fit_head(
         dropout=dropout,
     )
 
+    tuned = None
+    if declared.tuned_layers:
+        tuned = TunedFolds(encoded, roles, declared.tuned_layers, codes, weight, n_classes, inputs.device)
     watched: list[_HeldOut] = []
     linears: list[WideModel] = []
+    of_tuned = np.zeros((len(codes), n_classes), dtype=np.float32)
     for rows in held_out:
         learned = np.setdiff1d(drawn, rows, assume_unique=True)
         watch = _HeldOut(inputs, codes, weight, rows)
@@ -272,20 +294,37 @@ def fit_head(
         watched.append(watch)
         if wide_rows is not None:
             linears.append(fit_wide(wide_rows, learned, codes[learned], None if weight is None else weight[learned]))
+        if tuned is not None:
+            tuned.train(learned, random_state)
+            of_tuned[rows] = tuned.predict(rows)
         if on_fold is not None:
             on_fold(len(watched), len(held_out))
     losses = np.mean([watch.losses[: min(w.epochs for w in watched)] for watch in watched], axis=0)
     epochs = int(np.argmin(losses)) + 1
     networks = tuple(watch.networks[epochs - 1] for watch in watched)
-    parts = [np.empty((len(codes), n_classes), dtype=np.float32) for _ in range(2 if linears else 1)]
-    for fold, rows in enumerate(held_out):
-        parts[0][rows] = networks[fold].predict(inputs, rows)
-        if wide_rows is not None:
-            parts[1][rows] = wide_rows.logits(linears[fold], rows)
-    loss, scales = scaled_loss([part[drawn] for part in parts], codes[drawn], None if weight is None else weight[drawn])
-    logits = _centred(np.sum([part * np.float32(scale) for part, scale in zip(parts, scales, strict=True)], axis=0))
-    wide = WideModel.mean(linears).scaled(scales[1]) if linears and scales[1] > 0 else None
-    head = FittedHead(roles, words, networks, scales[0], wide, margins(logits).mean(axis=0))
+    parts = {_NETWORK: np.empty((len(codes), n_classes), dtype=np.float32)}
+    for network, rows in zip(networks, held_out, strict=True):
+        parts[_NETWORK][rows] = network.predict(inputs, rows)
+    if wide_rows is not None:
+        parts[_WIDE] = np.empty_like(parts[_NETWORK])
+        for linear, rows in zip(linears, held_out, strict=True):
+            parts[_WIDE][rows] = wide_rows.logits(linear, rows)
+    if tuned is not None:
+        parts[_TUNED] = of_tuned
+    of_drawn = [part[drawn] for part in parts.values()]
+    loss, found = scaled_loss(of_drawn, codes[drawn], None if weight is None else weight[drawn])
+    scales = dict(zip(parts, found, strict=True))
+    logits = _centred(np.sum([part * np.float32(scales[name]) for name, part in parts.items()], axis=0))
+    head = FittedHead(
+        roles,
+        words,
+        networks,
+        scales[_NETWORK],
+        WideModel.mean(linears).scaled(scales[_WIDE]) if scales.get(_WIDE) else None,
+        tuned.head() if tuned is not None and scales[_TUNED] else None,
+        scales.get(_TUNED, 0.0),
+        margins(logits).mean(axis=0),
+    )
     return HeadFit(head, logits, loss, prior_loss(codes, weight, n_classes), epochs)
 
 

@@ -89,11 +89,7 @@ def train(
             batch = batch.to(inputs.device)
             losses = torch.nn.functional.cross_entropy(logits, targets[batch], reduction="none")
             loss = losses.mean() if of_rows is None else (losses * of_rows[batch]).mean() / of_rows.mean()
-            if not torch.isfinite(loss):
-                raise TrainingError(
-                    f"the loss of the text head is {loss.item()} at step {step + 1} of epoch {epoch + 1}: the learning rate "
-                    f"{schedule.learning_rate} may be too high, or a sample weight too large ({_largest(of_rows)})"
-                )
+            require_finite(loss, step, epoch, schedule.learning_rate, of_rows)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.trained, _CLIPPED_NORM)
@@ -144,6 +140,17 @@ def scaled_loss(
     start = np.full(len(parts), 1 / len(parts))
     found = minimize(loss_and_slopes, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 20.0)] * len(parts))
     return float(found.fun), tuple(found.x.tolist())
+
+
+def require_finite(
+    loss: torch.Tensor, step: int, epoch: int, learning_rate: float, weight: torch.Tensor | None
+) -> None:
+    """Raise TrainingError, with the step and the likely cause, where a loss is no longer a finite number."""
+    if not torch.isfinite(loss):
+        raise TrainingError(
+            f"the loss of the text head is {loss.item()} at step {step + 1} of epoch {epoch + 1}: the learning rate "
+            f"{learning_rate} may be too high, or a sample weight too large ({_largest(weight)})"
+        )
 
 
 def _largest(weight: torch.Tensor | None) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from hybrid.encoded_texts import EncodedTexts
 from hybrid.head.choice import with_head
 from hybrid.languages import gloss, say
 from hybrid.numerals import count, decimals_to_scale, number
@@ -180,7 +180,7 @@ def _margins(model: HybridClassifier, frame: pl.DataFrame, replaced: Mapping[str
     embedded = {
         role: builder.encoder.encode_distinct(text, role=role, device=builder.device) for role, text in replaced.items()
     }
-    encoded = EncodedTexts({**encoded.texts, **replaced}, {**encoded.embedded, **embedded})
+    encoded = replace(encoded, texts={**encoded.texts, **replaced}, embedded={**encoded.embedded, **embedded})
     matrix = builder.join(frame, encoded)
     if builder.head is not None:
         matrix = with_head(matrix, builder.head.logits(encoded), builder.head, builder.head_mode, builder.labels)

@@ -1,0 +1,283 @@
+"""An encoder whose upper layers are trained with the head: over one text, or over two that it reads together, as a cross-encoder does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from hybrid.encoded_texts import EncodedTexts
+from hybrid.head.training import require_finite
+
+_TOKENS = 128  # that are read of a text, or of two together
+_LEARNING_RATE = 1e-4
+_OUT_LEARNING_RATE = 1e-3  # of the layer that is new
+_WEIGHT_DECAY = 0.01
+_WARMUP = 0.1
+_CLIPPED_NORM = 1.0
+_DROPOUT = 0.2
+_BATCH_ROWS = 32
+_POOLED_BATCHES = 50  # rows of like length share a batch within so many
+_SEEN_ROWS = 60_000
+_FEWEST_EPOCHS, _MOST_EPOCHS = 1, 3
+_FEWEST_STEPS = 200
+_PREDICT_ROWS = 128
+
+
+class TunedNetwork(nn.Module):
+    """A transformer and, on the mean of each text's last token states at unit length, a linear layer.
+
+    Two texts share one sequence, so that each layer sees both; the linear layer reads ``[q, t, q * t, |q - t|]`` of their means.
+
+    Parameters
+    ----------
+    encoded : EncodedTexts
+        Whose encoder's folder the transformer is loaded from, a copy of its own.
+    roles : sequence of one or two roles
+    n_layers : int
+        Of the transformer, the upper ones, that are trained. Embeddings are not.
+    n_classes : int
+    device : torch.device
+
+    Raises
+    ------
+    EncoderError
+        The encoder is an object, which has no layers.
+    ParameterError
+        The model has fewer layers, or is no transformer.
+    """
+
+    def __init__(
+        self, encoded: EncodedTexts, roles: Sequence[str], n_layers: int, n_classes: int, device: torch.device
+    ) -> None:
+        super().__init__()
+        from hybrid.finetuning.layers import (
+            require_transformer,
+            train_upper_layers,
+        )  # here: 5 s, and only this needs it
+        from hybrid.folder_model import load_folder
+
+        assert encoded.encoder is not None
+        with _own_randomness(device):  # which the weights of layers that a folder lacks are drawn with
+            model = load_folder(encoded.encoder.files, str(device))
+            first = require_transformer(model, "tuned_layers")
+            train_upper_layers(model, n_layers, "tuned_layers")
+            self.transformer = first.auto_model
+            self.width = int(self.transformer.config.hidden_size)
+            self.out = nn.Linear(self.width * (4 if len(roles) == 2 else 1), n_classes, device=device)
+        self.roles = tuple(roles)
+        self._prompts = [encoded.encoder.prompt(role) for role in roles]
+        self._tokenizer = model.tokenizer
+        self._tokens = min(_TOKENS, model.max_seq_length or _TOKENS)
+        self._lock = threading.Lock()  # a fast tokenizer refuses a second thread
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.out.weight.device
+
+    @property
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The weights that training changes, by name."""
+        return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
+
+    def start(self, prior: np.ndarray) -> None:
+        """Small random weights of the linear layer, and a bias that gives each class its share."""
+        with torch.no_grad():
+            nn.init.normal_(self.out.weight, std=0.02)
+            self.out.bias.copy_(torch.from_numpy(np.log(prior)))
+
+    def set(self, weights: Mapping[str, Tensor]) -> None:
+        """Give the trained weights these values."""
+        with torch.no_grad():
+            for name, weight in self.trained.items():
+                weight.copy_(weights[name])
+
+    def forward(self, texts: Sequence[Sequence[str]]) -> Tensor:
+        """Logits of rows, float32 of shape (n_rows, n_classes); ``texts`` has a list for each role."""
+        said = [[prompt + text for text in side] for prompt, side in zip(self._prompts, texts, strict=True)]
+        with self._lock:
+            read = self._tokenizer(*said, padding=True, truncation=True, max_length=self._tokens, return_tensors="pt")
+        sides = torch.tensor(
+            [[-1 if side is None else side for side in read.sequence_ids(i)] for i in range(len(said[0]))]
+        )
+        sides = sides.to(self.device)
+        states = self.transformer(**{name: tensor.to(self.device) for name, tensor in read.items()}).last_hidden_state
+        means = [self._mean(states, sides == side) for side in range(len(said))]
+        if len(means) == 2:
+            first, second = means
+            means += [first * second * self.width**0.5, (first - second).abs()]
+        x = torch.cat(means, dim=1) * self.width**0.5
+        logits: Tensor = self.out(nn.functional.dropout(x, _DROPOUT, self.training))
+        return logits
+
+    @torch.no_grad()
+    def predict(self, texts: Mapping[str, pl.Series]) -> np.ndarray:
+        """Logits of rows, float32 of shape (n_rows, n_classes); rows of the same texts are computed once."""
+        self.eval()
+        rows = pl.DataFrame({str(side): texts[role].fill_null("") for side, role in enumerate(self.roles)})
+        distinct = rows.unique(maintain_order=True).with_row_index("place")
+        place = rows.join(distinct, on=rows.columns, how="left", maintain_order="left")["place"].to_numpy()
+        found = np.zeros((distinct.height, self.out.out_features), dtype=np.float32)
+        sides = [distinct[name].to_list() for name in rows.columns]
+        order = np.argsort(_lengths(distinct.select(rows.columns)), kind="stable")
+        for start in range(0, len(order), _PREDICT_ROWS):
+            batch = order[start : start + _PREDICT_ROWS]
+            found[batch] = self([[side[row] for row in batch] for side in sides]).cpu().numpy()
+        return found[place]
+
+    @staticmethod
+    def _mean(states: Tensor, of_side: Tensor) -> Tensor:
+        """Mean state of the tokens of one text at unit length; zero of a text that has none."""
+        return nn.functional.normalize((states * of_side[..., None]).sum(dim=1), dim=1)
+
+
+class TunedHead:
+    """The mean of the trained weights of all folds (Wortsman et al., "Model soups", 2022), which new rows meet.
+
+    Parameters
+    ----------
+    roles : sequence of str
+    n_layers : int
+    weights : mapping of str to torch.Tensor
+        The trained ones.
+    """
+
+    def __init__(self, roles: Sequence[str], n_layers: int, weights: Mapping[str, Tensor]) -> None:
+        self.roles = tuple(roles)
+        self.n_layers = n_layers
+        self.weights = dict(weights)
+        self._network: TunedNetwork | None = None
+        self._loading = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"roles": self.roles, "n_layers": self.n_layers, "weights": self.weights}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state, for an artifact."""
+        return {"n_layers": torch.tensor([self.n_layers]), **self.weights}
+
+    @classmethod
+    def restore(cls, roles: Sequence[str], tensors: Mapping[str, Tensor]) -> TunedHead:
+        """The inverse of ``tensors``."""
+        weights = dict(tensors)
+        return cls(roles, int(weights.pop("n_layers")), weights)
+
+    def logits(self, encoded: EncodedTexts, device: torch.device) -> np.ndarray:
+        """Logits of rows, float32 of shape (n_rows, n_classes); the encoder's folder is loaded at the first call."""
+        with self._loading:
+            if self._network is None:
+                network = TunedNetwork(encoded, self.roles, self.n_layers, len(self.weights["out.bias"]), device)
+                network.set(self.weights)
+                self._network = network
+        return self._network.predict(encoded.texts)
+
+
+class TunedFolds:
+    """Trains a network for each fold, and keeps the sum of their weights."""
+
+    def __init__(
+        self,
+        encoded: EncodedTexts,
+        roles: Sequence[str],
+        n_layers: int,
+        codes: np.ndarray,
+        weight: np.ndarray | None,
+        n_classes: int,
+        device: torch.device,
+    ) -> None:
+        self._network = TunedNetwork(encoded, roles, n_layers, n_classes, device)
+        self._start = {name: tensor.detach().clone() for name, tensor in self._network.trained.items()}
+        self._sum = {name: torch.zeros_like(tensor) for name, tensor in self._start.items()}
+        self._n_layers = n_layers
+        self._n_folds = 0
+        self._texts = {role: encoded.texts[role].fill_null("") for role in roles}
+        self._codes = codes
+        self._weight = weight
+
+    def train(self, rows: np.ndarray, random_state: int) -> None:
+        """Train from the encoder's own weights on some rows."""
+        network, n_classes = self._network, self._network.out.out_features
+        weight = None if self._weight is None else self._weight[rows]
+        of_rows = None if weight is None else torch.from_numpy(weight).float().to(network.device)
+        shares = np.bincount(self._codes[rows], weights=weight, minlength=n_classes) + 1.0
+        targets = torch.from_numpy(self._codes[rows]).to(network.device)
+        texts = [self._texts[role].gather(rows) for role in network.roles]
+        sides = [side.to_list() for side in texts]
+        lengths = _lengths(pl.DataFrame({str(i): side for i, side in enumerate(texts)}))
+        steps_an_epoch = -(-len(rows) // _BATCH_ROWS)
+        epochs = int(np.clip(round(_SEEN_ROWS / len(rows)), _FEWEST_EPOCHS, _MOST_EPOCHS))
+        epochs = max(epochs, -(-_FEWEST_STEPS // steps_an_epoch))
+        rng = np.random.default_rng(random_state)
+        with _own_randomness(network.device, random_state):
+            network.set(self._start)
+            network.start(shares / shares.sum())
+            network.train()
+            trained = network.trained
+            new = [weight for name, weight in trained.items() if name.startswith("out.")]
+            old = [weight for name, weight in trained.items() if not name.startswith("out.")]
+            rates = [_LEARNING_RATE, _OUT_LEARNING_RATE]
+            optimizer = torch.optim.AdamW(
+                [{"params": part, "lr": rate} for part, rate in zip((old, new), rates, strict=True)],
+                weight_decay=_WEIGHT_DECAY,
+            )
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, rates, total_steps=epochs * steps_an_epoch, pct_start=_WARMUP
+            )
+            for epoch in range(epochs):
+                for step, batch in enumerate(_batches(lengths, rng)):
+                    logits = network([[side[row] for row in batch] for side in sides])
+                    of_batch = torch.from_numpy(batch).to(network.device)
+                    losses = nn.functional.cross_entropy(logits, targets[of_batch], reduction="none")
+                    loss = losses.mean() if of_rows is None else (losses * of_rows[of_batch]).mean() / of_rows.mean()
+                    require_finite(loss, step, epoch, _LEARNING_RATE, of_rows)
+                    optimizer.zero_grad()
+                    loss.backward()
+                    nn.utils.clip_grad_norm_(list(trained.values()), _CLIPPED_NORM)
+                    optimizer.step()
+                    schedule.step()
+        for name, weight in trained.items():
+            self._sum[name] += weight.detach()
+        self._n_folds += 1
+
+    def predict(self, rows: np.ndarray) -> np.ndarray:
+        """Logits of some rows by the network that was trained last."""
+        return self._network.predict({role: texts.gather(rows) for role, texts in self._texts.items()})
+
+    def head(self) -> TunedHead:
+        """The mean of all that were trained."""
+        weights = {name: (total / self._n_folds).cpu() for name, total in self._sum.items()}
+        return TunedHead(self._network.roles, self._n_layers, weights)
+
+
+@contextmanager
+def _own_randomness(device: torch.device, seed: int = 0) -> Iterator[None]:
+    """Random numbers of torch from a seed; those of others go on afterwards as if nothing had been."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _batches(lengths: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """All rows in random batches of like length."""
+    shuffled = rng.permutation(len(lengths))
+    batches: list[np.ndarray] = []
+    for start in range(0, len(shuffled), _BATCH_ROWS * _POOLED_BATCHES):
+        pool = shuffled[start : start + _BATCH_ROWS * _POOLED_BATCHES]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        batches += [pool[at : at + _BATCH_ROWS] for at in range(0, len(pool), _BATCH_ROWS)]
+    return (batches[i] for i in rng.permutation(len(batches)))
+
+
+def _lengths(texts: pl.DataFrame) -> np.ndarray:
+    """Characters of each row."""
+    return texts.select(pl.sum_horizontal(pl.all().str.len_chars())).to_series().to_numpy()

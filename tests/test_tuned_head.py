@@ -1,0 +1,224 @@
+"""Heads that train the upper layers of the encoder: what they learn, what they leave alone, and what they refuse."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from encoders import HashEncoder
+from scipy.special import log_softmax
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tiny_bert import tiny_bert
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+
+from hybrid import HybridClassifier, TextEncoder, TextHead, TrainingError, load
+from hybrid.encoded_texts import EncodedTexts
+from hybrid.errors import EncoderError, ParameterError
+from hybrid.head import FittedHead, HeadFit, fit_head
+from hybrid.head.folds import head_folds
+from hybrid.head.tuned import TunedFolds
+
+WORDS = [f"word{n}" for n in range(12)]
+TREES = {"n_estimators": 10, "early_stopping_rounds": None, "max_depth": 3, "head": "feature"}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_bert(tmp_path_factory.mktemp("tuned"), WORDS)
+
+
+def pairs(n: int, seed: int = 0) -> tuple[pl.DataFrame, np.ndarray]:
+    """A query of one word and a title of four; the class is whether the title has the word."""
+    rng = np.random.default_rng(seed)
+    titles = np.array([rng.choice(len(WORDS), 4, replace=False) for _ in range(n)])
+    y = rng.integers(0, 2, n)
+    inside = titles[np.arange(n), rng.integers(0, 4, n)]
+    outside = np.array([rng.choice(np.setdiff1d(np.arange(len(WORDS)), title)) for title in titles])
+    wanted = np.where(y == 1, inside, outside)
+    frame = {"query": [WORDS[w] for w in wanted], "title": [" ".join(WORDS[t] for t in title) for title in titles]}
+    return pl.DataFrame(frame), y
+
+
+def topics(n: int, seed: int = 0) -> tuple[pl.DataFrame, np.ndarray]:
+    """A text of three words, and the class of four that the first and last of them make."""
+    rng = np.random.default_rng(seed)
+    words = rng.integers(0, len(WORDS), (n, 3))
+    return pl.DataFrame({"text": [" ".join(WORDS[w] for w in row) for row in words]}), words[:, 0] // 3
+
+
+def encoded(texts: pl.DataFrame, encoder: TextEncoder) -> EncodedTexts:
+    vectors = {role: encoder.encode_distinct(texts[role]) for role in texts.columns}
+    return EncodedTexts(texts.to_dict(), vectors, encoder)
+
+
+def head_of(base: Path, texts: pl.DataFrame, y: np.ndarray, n_classes: int, **options) -> HeadFit:
+    declared = TextHead(tuned_layers=1, words=0, wide=False if texts.width == 1 else None, folds=2)
+    known = encoded(texts, TextEncoder(base, store=None, device="cpu"))
+    return fit_head(declared, known, y, n_classes=n_classes, folds=head_folds(y, None, None, 2, 0), **options)
+
+
+# What it learns
+
+
+def test_its_logits_are_out_of_fold_and_serve_new_rows(base: Path) -> None:
+    texts, y = topics(2_000)
+    fit = head_of(base, texts, y, 4)
+    assert fit.head.tuned is not None
+    assert fit.head.tuned_scale > 0
+    loss = -log_softmax(fit.logits.astype(np.float64), axis=1)[np.arange(len(y)), y].mean()
+    assert fit.loss == pytest.approx(loss, abs=1e-4)
+    new, truth = topics(500, seed=1)
+    logits = fit.head.logits(encoded(new, TextEncoder(base, store=None, device="cpu")))
+    of_new = -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(truth)), truth].mean()
+    assert of_new < 0.8 * fit.prior_loss
+    assert of_new == pytest.approx(fit.loss, rel=0.5)
+
+
+def test_labels_that_texts_do_not_tell_are_not_learned(base: Path) -> None:
+    texts, _ = topics(600)
+    y = np.random.default_rng(3).integers(0, 2, 600)
+    fit = head_of(base, texts, y, 2)
+    assert fit.loss > fit.prior_loss - 0.02
+
+
+def test_training_is_reproducible_and_leaves_the_process_alone(base: Path) -> None:
+    texts, y = pairs(60)
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    first = head_of(base, texts, y, 2)
+    assert torch.equal(torch.rand(3), expected)
+    again = head_of(base, texts, y, 2)
+    np.testing.assert_array_equal(first.logits, again.logits)
+    other = head_of(base, texts, y, 2, random_state=1)
+    assert not np.allclose(first.logits, other.logits)
+
+
+def test_the_encoder_itself_stays_as_it_is(base: Path) -> None:
+    encoder = TextEncoder(base, store=None, device="cpu")
+    before = encoder.encode(WORDS)
+    texts, y = topics(200)
+    fit = head_of(base, texts, y, 4)
+    np.testing.assert_array_equal(encoder.encode(WORDS), before)
+    trained = {name for name in fit.head.tensors() if name.startswith("tuned/transformer")}
+    assert trained
+    assert all(".layer.1." in name for name in trained)  # the upper one of two
+
+
+def test_an_equal_pair_has_equal_logits_in_any_company(base: Path) -> None:
+    texts, y = pairs(200)
+    fit = head_of(base, texts, y, 2)
+    encoder = TextEncoder(base, store=None, device="cpu")
+    alone = fit.head.logits(encoded(texts[:1], encoder))
+    among = fit.head.logits(encoded(pl.concat([texts[5:50], texts[:1], texts[:1]]), encoder))
+    np.testing.assert_allclose(among[-2:], np.repeat(alone, 2, axis=0), atol=1e-5)
+
+
+def test_a_sample_weight_counts(base: Path) -> None:
+    texts, y = topics(400)
+    weight = np.where(y == 0, 20.0, 1.0)
+    heavy = head_of(base, texts, y, 4, weight=weight)
+    plain = head_of(base, texts, y, 4)
+    assert heavy.logits[:, 0].mean() > plain.logits[:, 0].mean()
+
+
+# In a model
+
+
+@pytest.mark.parametrize("make", [pairs, topics])
+def test_an_artifact_scores_as_the_model_did(base: Path, tmp_path: Path, make) -> None:
+    frame, y = make(200)
+    model = HybridClassifier(
+        text={name: name for name in frame.columns},
+        encoder=str(base),
+        device="cpu",
+        text_channels={"head": TextHead(tuned_layers=2, folds=2)},
+        **TREES,
+    ).fit(frame, y)
+    expected = model.predict_proba(frame)
+    model.save(tmp_path / "artifact")
+    np.testing.assert_allclose(load(tmp_path / "artifact", device="cpu").predict_proba(frame), expected, atol=1e-6)
+    head = model.builder_.head
+    assert head is not None
+    copied: FittedHead = pickle.loads(pickle.dumps(head))
+    known = model.builder_.encode(frame)
+    np.testing.assert_allclose(copied.logits(known), head.logits(known), atol=1e-6)
+
+
+def test_texts_that_say_nothing_or_too_much(base: Path) -> None:
+    frame, y = pairs(200)
+    model = HybridClassifier(
+        text={"query": "query", "title": "title"},
+        encoder=str(base),
+        device="cpu",
+        text_channels={"head": {"tuned_layers": 1, "folds": 2}},
+        **TREES,
+    ).fit(frame, y)
+    odd = pl.DataFrame(
+        {
+            "query": ["", None, "   ", "word1 " * 2_000, "\U0001f45f", "word1"],
+            "title": [None, "", "鞋子 word2", "word1", " ", "word1"],
+        },
+        schema={"query": pl.String, "title": pl.String},
+    )
+    proba = model.predict_proba(odd)
+    assert np.isfinite(proba).all()
+    np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-5)
+
+
+# What it refuses
+
+
+def test_an_object_has_no_layers() -> None:
+    frame, y = topics(100)
+    model = HybridClassifier(
+        text={"text": "text"}, encoder=HashEncoder(), text_channels={"head": TextHead(tuned_layers=1)}, **TREES
+    )
+    with pytest.raises(EncoderError, match="HashEncoder"):
+        model.fit(frame, y)
+
+
+def test_more_layers_than_there_are(base: Path) -> None:
+    frame, y = topics(100)
+    model = HybridClassifier(
+        text={"text": "text"}, encoder=str(base), text_channels={"head": TextHead(tuned_layers=3)}, **TREES
+    )
+    with pytest.raises(ParameterError, match="tuned_layers=3, but the model has 2 layers"):
+        model.fit(frame, y)
+
+
+def test_a_model_without_layers(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(["[UNK]", *WORDS])}, unk_token="[UNK]"))
+    static = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8)], device="cpu")
+    static.save(str(tmp_path / "static"), create_model_card=False)
+    frame, y = topics(100)
+    model = HybridClassifier(
+        text={"text": "text"},
+        encoder=str(tmp_path / "static"),
+        text_channels={"head": TextHead(tuned_layers=1)},
+        **TREES,
+    )
+    with pytest.raises(ParameterError, match="tuned_layers needs a transformer"):
+        model.fit(frame, y)
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, True])
+def test_no_number_of_layers(value) -> None:
+    with pytest.raises(ParameterError, match="tuned_layers of a text head"):
+        TextHead(tuned_layers=value)
+
+
+def test_a_loss_that_is_no_number_stops_the_training(base: Path) -> None:
+    texts, y = topics(200)
+    weight = np.ones(len(y))
+    weight[3] = np.nan
+    known = encoded(texts, TextEncoder(base, store=None, device="cpu"))
+    folds = TunedFolds(known, ["text"], 1, y, weight, 4, torch.device("cpu"))
+    with pytest.raises(TrainingError, match="loss of the text head is nan at step .* of epoch 1"):
+        folds.train(np.arange(200), 0)
