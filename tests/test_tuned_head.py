@@ -23,6 +23,9 @@ from hybrid.errors import EncoderError, ParameterError
 from hybrid.head import FittedHead, HeadFit, fit_head
 from hybrid.head.folds import head_folds
 from hybrid.head.tuned import TunedFolds
+from tuning import tune
+from tuning.plan import Plan
+from tuning.plan_folder import open_plan, write_plan
 
 WORDS = [f"word{n}" for n in range(12)]
 TREES = {"n_estimators": 10, "early_stopping_rounds": None, "max_depth": 3, "head": "feature"}
@@ -172,6 +175,24 @@ def test_texts_that_say_nothing_or_too_much(base: Path) -> None:
     np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-5)
 
 
+def test_a_worker_s_plan_trains_the_same_head(base: Path, tmp_path: Path) -> None:
+    frame, y = topics(150)
+    model = HybridClassifier(
+        text={"text": "text"},
+        encoder=str(base),
+        device="cpu",
+        text_channels={"head": TextHead(tuned_layers=1, folds=2)},
+        **TREES,
+    )
+    study = tune(model, frame, y, cv="stratified", folds=2, n_trials=1, space={"max_depth": (2, 3)})
+    plan = Plan.build(study.task, study.space)
+    write_plan(plan, tmp_path)
+    here, there = plan.head(0, {}), open_plan(tmp_path).head(0, {})
+    np.testing.assert_allclose(there.valid, here.valid, atol=1e-6)
+    assert there.fitted.tuned is not None
+    assert set(there.fitted.tuned.weights) == set(here.fitted.tuned.weights)
+
+
 # What it refuses
 
 
@@ -220,5 +241,5 @@ def test_a_loss_that_is_no_number_stops_the_training(base: Path) -> None:
     weight[3] = np.nan
     known = encoded(texts, TextEncoder(base, store=None, device="cpu"))
     folds = TunedFolds(known, ["text"], 1, y, weight, 4, torch.device("cpu"))
-    with pytest.raises(TrainingError, match="loss of the text head is nan at step .* of epoch 1"):
+    with pytest.raises(TrainingError, match=r"loss of the text head is nan at step .* of epoch 1"):
         folds.train(np.arange(200), 0)
