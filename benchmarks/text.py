@@ -38,7 +38,7 @@ ONLY, GIVEN = option("--only"), option("--encoder")
 ENCODER = TextEncoder(GIVEN or "all-MiniLM-L6-v2")
 TREES = {"n_estimators": 300, "learning_rate": 0.05, "max_depth": 5, "subsample": 0.8, "colsample": 0.4}
 TUNED = "hybrid, tuned layers"
-TUNED_HEAD = {"text_channels": {"head": TextHead(tuned_layers=6)}}
+TUNED_HEAD = {"text_channels": {"head": TextHead(tuned_layers=6, folds=3)}}
 RAW = {"head": None, "text_channels": {"match": False, "coordinates": Coordinates(n=10_000, reduction="truncate")}}
 
 

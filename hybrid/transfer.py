@@ -160,7 +160,8 @@ class _Target:
         return self.model.select(with_head(self.matrix, logits, head, mode, self.model.classes_))
 
     def fit_head(self, model: HybridClassifier) -> HeadFit:
-        declared = model.channels().head
+        """A head of the target's rows; tuned layers go on from the model's own."""
+        declared, own = model.channels().head, model.builder_.head
         assert declared is not None  # the model has one
         return fit_head(
             declared,
@@ -169,6 +170,7 @@ class _Target:
             n_classes=len(model.classes_),
             folds=self.folds,
             random_state=model.random_state,
+            start=None if own is None else own.tuned,
         )
 
     def splits(self) -> list[tuple[np.ndarray, np.ndarray]]:

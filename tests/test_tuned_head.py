@@ -193,6 +193,24 @@ def test_a_worker_s_plan_trains_the_same_head(base: Path, tmp_path: Path) -> Non
     assert set(there.fitted.tuned.weights) == set(here.fitted.tuned.weights)
 
 
+def test_a_new_domain_goes_on_from_the_layers_of_the_old(base: Path) -> None:
+    frame, y = topics(2_000)
+    head = TextHead(tuned_layers=2, folds=2, words=0, wide=False)
+    options = {"encoder": str(base), "device": "cpu", "text_channels": {"head": head}}
+    model = HybridClassifier(text={"text": "text"}, **options, **TREES).fit(frame, y)
+    trained = model.builder_.head
+    assert trained is not None
+    new, truth = topics(60, seed=2)
+    known = model.builder_.encode(new)
+    folds = head_folds(truth, None, None, 2, 0)
+    cold, warm = (
+        fit_head(head, known, truth, n_classes=4, folds=folds, start=start) for start in (None, trained.tuned)
+    )
+    assert warm.loss < cold.loss
+    adapted = model.adapt(new, truth)
+    assert adapted.adaptation_.losses["new head"] < 2 * np.log(4)
+
+
 # What it refuses
 
 

@@ -237,6 +237,7 @@ def fit_head(
     weight: np.ndarray | None = None,
     random_state: int = 0,
     on_fold: OnFold | None = None,
+    start: TunedHead | None = None,
 ) -> HeadFit:
     """Train the networks, wide models and tuned layers of a head, each without one fold.
 
@@ -255,6 +256,8 @@ def fit_head(
     weight : numpy.ndarray of shape (n_rows,), optional
     random_state : int
     on_fold : callable, optional
+    start : TunedHead, optional
+        Where the tuned layers start from, of a head of the same declaration and classes; default the encoder.
     """
     roles = declared.read(list(encoded.texts))
     declared = declared.sized(len(roles))
@@ -273,7 +276,7 @@ def fit_head(
 
     tuned = None
     if declared.tuned_layers:
-        tuned = TunedFolds(encoded, roles, declared.tuned_layers, codes, weight, n_classes, inputs.device)
+        tuned = TunedFolds(encoded, roles, declared.tuned_layers, codes, weight, n_classes, inputs.device, start)
     watched: list[_HeldOut] = []
     linears: list[WideModel] = []
     of_tuned = np.zeros((len(codes), n_classes), dtype=np.float32)

@@ -183,7 +183,20 @@ class TunedHead:
 
 
 class TunedFolds:
-    """Trains a network for each fold, and keeps the sum of their weights."""
+    """Trains a network for each fold, and keeps the sum of their weights.
+
+    Parameters
+    ----------
+    encoded : EncodedTexts
+    roles : sequence of str
+    n_layers : int
+    codes : numpy.ndarray of int64, shape (n_rows,)
+    weight : numpy.ndarray of shape (n_rows,) or None
+    n_classes : int
+    device : torch.device
+    start : TunedHead, optional
+        Of the same layers and classes, whose weights each training starts from in place of the encoder's.
+    """
 
     def __init__(
         self,
@@ -194,10 +207,12 @@ class TunedFolds:
         weight: np.ndarray | None,
         n_classes: int,
         device: torch.device,
+        start: TunedHead | None = None,
     ) -> None:
         self._network = TunedNetwork(encoded, roles, n_layers, n_classes, device)
-        self._start = {name: tensor.detach().clone() for name, tensor in self._network.trained.items()}
-        self._sum = {name: torch.zeros_like(tensor) for name, tensor in self._start.items()}
+        of_encoder = {name: tensor.detach().clone() for name, tensor in self._network.trained.items()}
+        self._start, self._is_new = (of_encoder, True) if start is None else (start.weights, False)
+        self._sum = {name: torch.zeros_like(tensor) for name, tensor in of_encoder.items()}
         self._n_layers = n_layers
         self._n_folds = 0
         self._texts = {role: encoded.texts[role].fill_null("") for role in roles}
@@ -205,7 +220,7 @@ class TunedFolds:
         self._weight = weight
 
     def train(self, rows: np.ndarray, random_state: int) -> None:
-        """Train from the encoder's own weights on some rows."""
+        """Train on some rows."""
         network, n_classes = self._network, self._network.out.out_features
         weight = None if self._weight is None else self._weight[rows]
         of_rows = None if weight is None else torch.from_numpy(weight).float().to(network.device)
@@ -216,11 +231,13 @@ class TunedFolds:
         lengths = _lengths(pl.DataFrame({str(i): side for i, side in enumerate(texts)}))
         steps_an_epoch = -(-len(rows) // _BATCH_ROWS)
         epochs = int(np.clip(round(_SEEN_ROWS / len(rows)), _FEWEST_EPOCHS, _MOST_EPOCHS))
-        epochs = max(epochs, -(-_FEWEST_STEPS // steps_an_epoch))
+        if self._is_new:
+            epochs = max(epochs, -(-_FEWEST_STEPS // steps_an_epoch))
         rng = np.random.default_rng(random_state)
         with _own_randomness(network.device, random_state):
             network.set(self._start)
-            network.start(shares / shares.sum())
+            if self._is_new:
+                network.start(shares / shares.sum())
             network.train()
             trained = network.trained
             new = [weight for name, weight in trained.items() if name.startswith("out.")]
