@@ -1,5 +1,7 @@
 """The text head: a small network over the vectors of texts, whose out-of-fold logits enter the trees."""
 
-from hybrid.head.text_head import FittedHead, HeadFit, TextHead, fit_head
+from hybrid.head.fitted import FittedHead
+from hybrid.head.fitting import HeadFit, fit_head
+from hybrid.head.text_head import TextHead
 
 __all__ = ["FittedHead", "HeadFit", "TextHead", "fit_head"]

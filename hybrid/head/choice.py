@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hybrid.boosters import Booster
-from hybrid.head.text_head import FittedHead, HeadFit, base_margin, margins
+from hybrid.head.fitted import FittedHead, base_margin, margins
+from hybrid.head.fitting import HeadFit
 from hybrid.languages import Sentence, message
 from hybrid.matrix import TEXT_HEAD, Column, FeatureMatrix
 from hybrid.metrics import row_losses
