@@ -15,8 +15,9 @@ from hybrid.errors import EncoderError, ParameterError, TrainingError
 from hybrid.finetuning.evaluation import HeldOut
 from hybrid.finetuning.layers import add_adapters, freeze_layers, require_transformer
 from hybrid.finetuning.settings import Settings
-from hybrid.finetuning.trainer import Trained, load_weights, own_randomness, train
+from hybrid.finetuning.trainer import Trained, load_weights, train
 from hybrid.folder_model import load_folder, quiet_transformers
+from hybrid.randomness import own_randomness
 
 if TYPE_CHECKING:
     from peft import LoraModel

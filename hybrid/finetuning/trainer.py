@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -219,16 +217,3 @@ def _last_checkpoint(folder: Path) -> str | None:
         if not (checkpoint / TRAINER_STATE_NAME).is_file():
             shutil.rmtree(checkpoint)
     return get_last_checkpoint(str(folder))
-
-
-@contextmanager
-def own_randomness(seed: int) -> Iterator[None]:
-    """Adapters and the trainer draw from, and seed, the generators of the whole process; afterwards these are as before."""
-    python, legacy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(legacy)

@@ -87,8 +87,7 @@ def train(
         for step, batch in enumerate(torch.randperm(len(rows), generator=generator).split(schedule.batch_rows)):
             logits = network.logits(inputs.rows(places[batch]), schedule.dropout, generator)
             batch = batch.to(inputs.device)
-            losses = torch.nn.functional.cross_entropy(logits, targets[batch], reduction="none")
-            loss = losses.mean() if of_rows is None else (losses * of_rows[batch]).mean() / of_rows.mean()
+            loss = batch_loss(logits, targets, of_rows, batch)
             require_finite(loss, step, epoch, schedule.learning_rate, of_rows)
             optimizer.zero_grad()
             loss.backward()
@@ -97,6 +96,14 @@ def train(
             rate.step()
         if on_epoch(epoch, network):
             return
+
+
+def batch_loss(
+    logits: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor | None, batch: torch.Tensor
+) -> torch.Tensor:
+    """Mean cross-entropy of a batch of rows, each weighing its weight over the mean weight of all rows."""
+    losses = torch.nn.functional.cross_entropy(logits, targets[batch], reduction="none")
+    return losses.mean() if weight is None else (losses * weight[batch]).mean() / weight.mean()
 
 
 def tempered_loss(logits: np.ndarray, codes: np.ndarray, weight: np.ndarray | None) -> tuple[float, float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from hybrid.encoded_texts import EncodedTexts
-from hybrid.head.training import require_finite
+from hybrid.head.training import batch_loss, require_finite
+from hybrid.randomness import own_randomness
 
 _TOKENS = 128  # that are read of a text, or of two together
 _LEARNING_RATE = 1e-4
@@ -64,7 +64,7 @@ class TunedNetwork(nn.Module):
         from hybrid.folder_model import load_folder
 
         assert encoded.encoder is not None
-        with _own_randomness(device):  # which the weights of layers that a folder lacks are drawn with
+        with own_randomness(0):  # which the weights of layers that a folder lacks are drawn with
             model = load_folder(encoded.encoder.files, str(device))
             first = require_transformer(model, "tuned_layers")
             train_upper_layers(model, n_layers, "tuned_layers")
@@ -234,7 +234,7 @@ class TunedFolds:
         if self._is_new:
             epochs = max(epochs, -(-_FEWEST_STEPS // steps_an_epoch))
         rng = np.random.default_rng(random_state)
-        with _own_randomness(network.device, random_state):
+        with own_randomness(random_state):
             network.set(self._start)
             if self._is_new:
                 network.start(shares / shares.sum())
@@ -254,8 +254,7 @@ class TunedFolds:
                 for step, batch in enumerate(_batches(lengths, rng)):
                     logits = network([[side[row] for row in batch] for side in sides])
                     of_batch = torch.from_numpy(batch).to(network.device)
-                    losses = nn.functional.cross_entropy(logits, targets[of_batch], reduction="none")
-                    loss = losses.mean() if of_rows is None else (losses * of_rows[of_batch]).mean() / of_rows.mean()
+                    loss = batch_loss(logits, targets, of_rows, of_batch)
                     require_finite(loss, step, epoch, _LEARNING_RATE, of_rows)
                     optimizer.zero_grad()
                     loss.backward()
@@ -274,14 +273,6 @@ class TunedFolds:
         """The mean of all that were trained."""
         weights = {name: (total / self._n_folds).cpu() for name, total in self._sum.items()}
         return TunedHead(self._network.roles, self._n_layers, weights)
-
-
-@contextmanager
-def _own_randomness(device: torch.device, seed: int = 0) -> Iterator[None]:
-    """Random numbers of torch from a seed; those of others go on afterwards as if nothing had been."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 def _batches(lengths: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
