@@ -55,7 +55,6 @@ from hybrid.reports.words import word_table
 from hybrid.transfer import adapt
 
 _PATIENCE = 20  # rounds, where ways of the head are compared
-_HIGHEST_RATE = 0.5  # of learning, there
 
 
 class HybridClassifier(ClassifierMixin, BaseEstimator):
@@ -617,19 +616,11 @@ class HybridClassifier(ClassifierMixin, BaseEstimator):
     def choose_head(
         self, matrix: FeatureMatrix, fit: HeadFit, codes: np.ndarray, splits: list[tuple[np.ndarray, np.ndarray]]
     ) -> HeadChoice:
-        """How a head should enter, by trees of 100 quick rounds at most on the (train, held out) rows of ``splits``.
-
-        They stop early where the model's do. Else they go as far as the model's: as many rounds times as high a learning rate.
-        """
-        own = self.tree_parameters()
-        rounds, rate, patience = 100, 0.2, None if self.early_stopping_rounds is None else _PATIENCE
-        if patience is None:
-            rounds = min(rounds, own.n_estimators)
-            rate = min(own.n_estimators * own.learning_rate / rounds, _HIGHEST_RATE)
-        quick = dataclasses.replace(own, n_estimators=rounds, learning_rate=rate)
+        """How a head should enter, by trees of 100 quick rounds at most on the (train, held out) rows of ``splits``."""
+        quick = dataclasses.replace(self.tree_parameters(), n_estimators=100, learning_rate=0.2)
 
         def grow(train: FeatureMatrix, y: np.ndarray, held: FeatureMatrix, y_held: np.ndarray) -> Booster:
-            return self.grow(train, y, None, (held, y_held), quick, patience=patience)
+            return self.grow(train, y, None, (held, y_held), quick, patience=_PATIENCE)
 
         others = matrix.without([group for group in self.without if group in matrix.groups])
         return choose(others, fit, codes, splits, self.classes_, grow, self.random_state)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import lightgbm as lgb
 import numpy as np
@@ -19,7 +18,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
 from hybrid import Coordinates, HybridClassifier, Match, TextEncoder, TextHead, TrainingError, load
-from hybrid.boosters import Booster, TreeParameters, booster_class
+from hybrid.boosters import TreeParameters, booster_class
 from hybrid.encoded_texts import EncodedTexts
 from hybrid.errors import ParameterError
 from hybrid.head import HeadFit, fit_head
@@ -400,42 +399,6 @@ def test_auto_takes_the_way_with_the_least_held_out_loss_and_says_so() -> None:
     assert (model.head_.mode or "none") == min(model.head_.losses, key=model.head_.losses.get)
     assert "held-out log loss" in model.head_.reason
     assert model.provenance(X)["text head"] == (model.head_.mode or "none")
-
-
-@pytest.mark.parametrize(
-    ("settings", "rounds", "rate"),
-    [
-        ({"n_estimators": 300, "learning_rate": 0.05, "early_stopping_rounds": 50}, None, 0.2),
-        ({"n_estimators": 300, "learning_rate": 0.05, "early_stopping_rounds": None}, 100, 0.15),
-        ({"n_estimators": 20, "learning_rate": 0.1, "early_stopping_rounds": None}, 20, 0.1),
-        ({"n_estimators": 1000, "learning_rate": 0.1, "early_stopping_rounds": None}, 100, 0.5),
-    ],
-)
-def test_auto_compares_trees_that_go_as_far_as_the_model_s(
-    settings: dict[str, Any], rounds: int | None, rate: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    texts, y = said(200)
-    price = pl.Series("price", np.random.default_rng(0).random(200))
-    grown: list[tuple[int, float]] = []
-    grow = HybridClassifier.grow
-
-    def look(self: HybridClassifier, *args: Any, **options: Any) -> Booster:
-        booster = grow(self, *args, **options)
-        if "patience" in options:  # a comparison of ways
-            grown.append((booster.best_iteration, args[4].learning_rate))
-        return booster
-
-    monkeypatch.setattr(HybridClassifier, "grow", look)
-    model = HybridClassifier(
-        text={"text": "text"}, numeric=["price"], encoder=ENCODER, max_depth=2, n_jobs=1, **settings
-    )
-    model.fit(texts.with_columns(price), y)
-    assert len(grown) >= 3
-    assert [of for _, of in grown] == pytest.approx([rate] * len(grown))
-    if rounds is None:
-        assert min(n for n, _ in grown) < 100
-    else:
-        assert {n for n, _ in grown} == {rounds}
 
 
 @pytest.mark.parametrize("clearly", [False, True])
