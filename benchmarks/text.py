@@ -1,12 +1,13 @@
 """Text as evidence: the hybrid with its head against what one would take instead, on real data, in one run.
 
-    python benchmarks/text.py FOLDER [NAME ...] [--only MODEL] [--encoder MODEL]
+    python benchmarks/text.py FOLDER [NAME ...] [--only MODEL] [--encoder MODEL] [--layers N] [--folds N]
 
 FOLDER holds the files of the data sets that benchmarks/README.md names. NAME: clinc, relevance, relevance_by_query, search_relevance,
 search, titles, zh_pairs, zh_reviews; all of them by default. Each prints a row for each model: the metric, and the seconds of fitting with
 texts already encoded. "trees on raw coordinates" reads the whole embedding of each text as columns and nothing else of texts.
-"hybrid, tuned layers" takes from half an hour to hours on two cores and runs only where --only names it. --encoder is a name or a folder in
-place of all-MiniLM-L6-v2, and of the universal sentence encoder for Chinese.
+"hybrid, tuned layers" takes from a quarter of an hour to hours on two cores and runs only where --only names it; --layers of the encoder
+(default 6, all of all-MiniLM-L6-v2) are trained in --folds (default 5). --encoder is a name or a folder in place of all-MiniLM-L6-v2, and
+of the universal sentence encoder for Chinese.
 """
 
 from __future__ import annotations
@@ -38,7 +39,11 @@ ONLY, GIVEN = option("--only"), option("--encoder")
 ENCODER = TextEncoder(GIVEN or "all-MiniLM-L6-v2")
 TREES = {"n_estimators": 300, "learning_rate": 0.05, "max_depth": 5, "subsample": 0.8, "colsample": 0.4}
 TUNED = "hybrid, tuned layers"
-TUNED_HEAD = {"text_channels": {"head": TextHead(tuned_layers=6, folds=3)}}
+TUNED_HEAD = {
+    "text_channels": {
+        "head": TextHead(tuned_layers=int(option("--layers") or 6), folds=int(option("--folds") or TextHead.folds))
+    }
+}
 RAW = {"head": None, "text_channels": {"match": False, "coordinates": Coordinates(n=10_000, reduction="truncate")}}
 
 
@@ -160,7 +165,7 @@ def _kappa(rows: pl.DataFrame, folds: np.ndarray, groups: bool, text: dict[str, 
             "TF-IDF, logistic": tf_idf(text),
             "pair embeddings, logistic": logistic_on_embeddings(text, ENCODER),
             "hybrid": hybrid(text, **grown),
-            TUNED: hybrid(text, **grown, **TUNED_HEAD),
+            TUNED: hybrid(text, head="feature", **grown, **TUNED_HEAD),
             "hybrid without head": hybrid(text, head=None, **grown),
             "trees on raw coordinates": hybrid(text, **grown, **RAW),
         },

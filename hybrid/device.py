@@ -56,3 +56,11 @@ def resolve_device(device: str) -> str:
             f"device={device!r}, but torch finds {torch.cuda.device_count()} CUDA device(s), numbered from 0"
         )
     return device
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has units that multiply matrices of bfloat16: AMX in a CPU, tensor cores from Ampere on in a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 does not tell
+    return bool(capabilities.get("amx_bf16", False))

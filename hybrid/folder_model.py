@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -85,8 +85,15 @@ def _load(model: FolderModel, device: str) -> _Loaded:
         return _LOADED[key]
 
 
-def load_folder(files: ModelFiles, device: str) -> SentenceTransformer:
+def load_folder(files: ModelFiles, device: str, config: Mapping[str, Any] | None = None) -> SentenceTransformer:
     """A model of its own, in single precision, that no one else uses.
+
+    Parameters
+    ----------
+    files : ModelFiles
+    device : str
+    config : mapping, optional
+        Values in place of those in the folder; a name that the model's configuration lacks says nothing.
 
     Raises
     ------
@@ -98,7 +105,11 @@ def load_folder(files: ModelFiles, device: str) -> SentenceTransformer:
     try:
         with quiet_transformers():
             model = SentenceTransformer(
-                str(files.folder), device=device, local_files_only=True, trust_remote_code=files.code
+                str(files.folder),
+                device=device,
+                local_files_only=True,
+                trust_remote_code=files.code,
+                config_kwargs=dict(config or {}),
             )
     except Exception as error:  # whatever three libraries raise over the contents of a folder
         if "trust_remote_code" in str(error):

@@ -22,11 +22,12 @@ from hybrid.encoded_texts import EncodedTexts
 from hybrid.errors import EncoderError, ParameterError
 from hybrid.head import FittedHead, HeadFit, fit_head
 from hybrid.head.folds import head_folds
-from hybrid.head.tuned import TunedFolds
+from hybrid.head.tuned import TunedFolds, TunedNetwork
 from tuning import tune
 from tuning.plan import Plan
 from tuning.plan_folder import open_plan, write_plan
 
+CPU = torch.device("cpu")
 WORDS = [f"word{n}" for n in range(12)]
 TREES = {"n_estimators": 10, "early_stopping_rounds": None, "max_depth": 3, "head": "feature"}
 
@@ -112,6 +113,33 @@ def test_the_encoder_itself_stays_as_it_is(base: Path) -> None:
     trained = {name for name in fit.head.tensors() if name.startswith("tuned/transformer")}
     assert trained
     assert all(".layer.1." in name for name in trained)  # the upper one of two
+
+
+def test_layers_that_are_not_trained_compute_as_for_the_encoder(base: Path) -> None:
+    texts, _ = topics(10)
+    network = TunedNetwork(encoded(texts, TextEncoder(base, store=None, device="cpu")), ["text"], 1, 4, CPU).train()
+    parts = dict(network.transformer.named_modules())
+    assert not parts["encoder.layer.0.output.dropout"].training
+    assert not parts["embeddings.dropout"].training
+    assert parts["encoder.layer.1.output.dropout"].training
+    assert not any(part.training for part in network.eval().modules())
+
+
+def test_half_precision_trains_as_single_does_and_predicts_in_single(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts, y = topics(1_000)
+    fits = {}
+    for half in (True, False):
+        monkeypatch.setattr("hybrid.head.tuned.multiplies_bfloat16", lambda device, half=half: half)
+        fits[half] = head_of(base, texts, y, 4)
+    assert fits[True].loss == pytest.approx(fits[False].loss, rel=0.2)
+    assert fits[True].loss < 0.8 * fits[True].prior_loss
+    # The other arithmetic changes the training, and nothing of what a trained head says.
+    assert not np.array_equal(fits[True].logits, fits[False].logits)
+    head, known = fits[True].head, encoded(topics(50, seed=1)[0], TextEncoder(base, store=None, device="cpu"))
+    there = FittedHead.restore(["text"], head.tensors(), "cpu")  # where there is no half precision
+    np.testing.assert_allclose(there.logits(known), head.logits(known), atol=1e-5)
 
 
 def test_an_equal_pair_has_equal_logits_in_any_company(base: Path) -> None:

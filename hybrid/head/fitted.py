@@ -59,7 +59,7 @@ class FittedHead:
                 wide = self.wide.logits(distinct)[index]
             else:  # n-grams are counted once for both
                 weighted = self.words.ngrams.weigh_all(distinct)
-                embedded = self.words.beside(embedded, texts, weighted)
+                embedded = self.words.beside(embedded, texts, self.words.of_weighted(weighted))
                 wide = self.wide.of_weighted(weighted, self.words.ngrams)[index]
             inputs = HeadInputs([embedded])
         logits = np.mean([network.predict(inputs) for network in self.networks], axis=0) * np.float32(self.scale) + wide

@@ -194,9 +194,7 @@ def _read(
         return HeadInputs(sides(roles, None, encoded)), None, None
     if len(roles) == 2:
         assert declared.words
-        distinct = pl.concat([encoded.texts[role].drop_nulls().alias("text") for role in roles])
-        of_both = WordVectors.fit(distinct.unique(maintain_order=True), declared.words, random_state)
-        return HeadInputs(sides(roles, of_both, encoded)), of_both, None
+        return *_read_pair(declared.words, roles, encoded, random_state), None
     embedded, texts = encoded.embedded[roles[0]], encoded.texts[roles[0]]
     distinct, index, _ = of_distinct(embedded, texts)
     fitted = sample(distinct, random_state)
@@ -205,8 +203,29 @@ def _read(
     known = weighted if len(fitted) == len(distinct) else None
     side = embedded
     if words is not None:
-        side = words.beside(embedded, texts, known)
+        side = words.beside(embedded, texts, None if known is None else words.of_weighted(known))
     wide_rows = None
     if declared.wide and len(ngrams.buckets):
         wide_rows = WideRows(ngrams, distinct, index, drawn, n_classes, known)
     return HeadInputs([side]), words, wide_rows
+
+
+def _read_pair(
+    dimension: int, roles: Sequence[str], encoded: EncodedTexts, random_state: int
+) -> tuple[HeadInputs, WordVectors]:
+    """The vectors of both texts, word vectors of one space beside them."""
+    said = [encoded.texts[role].drop_nulls().alias("text") for role in roles]
+    distinct = pl.concat(said).unique(maintain_order=True)
+    fitted = sample(distinct, random_state)
+    ngrams, weighted = NGrams.fit(fitted)
+    words = WordVectors.reduce(ngrams, weighted, dimension, random_state)
+    if len(fitted) < len(distinct):
+        return HeadInputs(sides(roles, words, encoded)), words
+    vectors = np.vstack([words.of_weighted(weighted), np.zeros((1, words.dimension), dtype=np.float32)])
+    places = pl.DataFrame({"text": distinct}).with_row_index("place")
+    found = []
+    for role in roles:
+        texts = of_distinct(encoded.embedded[role], encoded.texts[role])[0].to_frame("text")
+        place = texts.join(places, on="text", how="left", maintain_order="left")["place"].fill_null(len(distinct))
+        found.append(words.beside(encoded.embedded[role], encoded.texts[role], vectors[place.to_numpy()]))
+    return HeadInputs(found), words

@@ -11,6 +11,7 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
+from hybrid.device import multiplies_bfloat16
 from hybrid.encoded_texts import EncodedTexts
 from hybrid.head.training import batch_loss, require_finite
 from hybrid.randomness import own_randomness
@@ -28,6 +29,8 @@ _SEEN_ROWS = 60_000
 _FEWEST_EPOCHS, _MOST_EPOCHS = 1, 3
 _FEWEST_STEPS = 200
 _PREDICT_ROWS = 128
+# Dropout of attention takes a fifth of a step and keeps torch from its fused attention; the states have theirs.
+_NO_ATTENTION_DROPOUT = {"attention_probs_dropout_prob": 0.0, "attention_dropout": 0.0}
 
 
 class TunedNetwork(nn.Module):
@@ -57,6 +60,7 @@ class TunedNetwork(nn.Module):
         self, encoded: EncodedTexts, roles: Sequence[str], n_layers: int, n_classes: int, device: torch.device
     ) -> None:
         super().__init__()
+        self._half = multiplies_bfloat16(device)
         from hybrid.finetuning.layers import (
             require_transformer,
             train_upper_layers,
@@ -65,10 +69,12 @@ class TunedNetwork(nn.Module):
 
         assert encoded.encoder is not None
         with own_randomness(0):  # which the weights of layers that a folder lacks are drawn with
-            model = load_folder(encoded.encoder.files, str(device))
+            model = load_folder(encoded.encoder.files, str(device), _NO_ATTENTION_DROPOUT)
             first = require_transformer(model, "tuned_layers")
             train_upper_layers(model, n_layers, "tuned_layers")
             self.transformer = first.auto_model
+            if self._half and device.type == "cpu":  # where torch's fused attention is eight times slower backwards
+                self.transformer.set_attn_implementation("eager")
             self.width = int(self.transformer.config.hidden_size)
             self.out = nn.Linear(self.width * (4 if len(roles) == 2 else 1), n_classes, device=device)
         self.roles = tuple(roles)
@@ -86,6 +92,12 @@ class TunedNetwork(nn.Module):
     def trained(self) -> dict[str, nn.Parameter]:
         """The weights that training changes, by name."""
         return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
+
+    def train(self, mode: bool = True) -> TunedNetwork:
+        """Dropout in what is trained; layers that are not compute as they do for the encoder."""
+        super().train(mode)
+        _rest(self.transformer)
+        return self
 
     def start(self, prior: np.ndarray) -> None:
         """Small random weights of the linear layer, and a bias that gives each class its share."""
@@ -108,7 +120,9 @@ class TunedNetwork(nn.Module):
             [[-1 if side is None else side for side in read.sequence_ids(i)] for i in range(len(said[0]))]
         )
         sides = sides.to(self.device)
-        states = self.transformer(**{name: tensor.to(self.device) for name, tensor in read.items()}).last_hidden_state
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training and self._half):
+            read = {name: tensor.to(self.device) for name, tensor in read.items()}
+            states = self.transformer(**read).last_hidden_state.float()
         means = [self._mean(states, sides == side) for side in range(len(said))]
         if len(means) == 2:
             first, second = means
@@ -246,6 +260,7 @@ class TunedFolds:
             optimizer = torch.optim.AdamW(
                 [{"params": part, "lr": rate} for part, rate in zip((old, new), rates, strict=True)],
                 weight_decay=_WEIGHT_DECAY,
+                fused=True,
             )
             schedule = torch.optim.lr_scheduler.OneCycleLR(
                 optimizer, rates, total_steps=epochs * steps_an_epoch, pct_start=_WARMUP
@@ -284,6 +299,16 @@ def _batches(lengths: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarr
         pool = pool[np.argsort(lengths[pool], kind="stable")]
         batches += [pool[at : at + _BATCH_ROWS] for at in range(0, len(pool), _BATCH_ROWS)]
     return (batches[i] for i in rng.permutation(len(batches)))
+
+
+def _rest(module: nn.Module) -> None:
+    """No dropout in parts whose weights are all as they were."""
+    weights = [weight.requires_grad for weight in module.parameters()]
+    if weights and not any(weights):
+        module.eval()
+    else:
+        for part in module.children():
+            _rest(part)
 
 
 def _lengths(texts: pl.DataFrame) -> np.ndarray:

@@ -141,11 +141,10 @@ class WordVectors:
         lengths = np.linalg.norm(found, axis=1, keepdims=True)
         return found / np.where(lengths > 0, lengths, 1)
 
-    def beside(self, embedded: Embedded, texts: pl.Series, weighted: sp.csr_array | None = None) -> Embedded:
-        """The embedding of each distinct text with its word vector beside it; ``weighted``, if known, as `of_distinct` orders them."""
+    def beside(self, embedded: Embedded, texts: pl.Series, vectors: np.ndarray | None = None) -> Embedded:
+        """The embedding of each distinct text with its word vector beside it; ``vectors``, if known, as `of_distinct` orders the texts."""
         distinct, index, present = of_distinct(embedded, texts)
-        vectors = self.vectors(distinct) if weighted is None else self.of_weighted(weighted)
-        words = torch.from_numpy(vectors).to(embedded.vectors.device)
+        words = torch.from_numpy(self.vectors(distinct) if vectors is None else vectors).to(embedded.vectors.device)
         return Embedded(torch.cat([embedded.vectors[torch.from_numpy(present)], words], dim=1), index)
 
     def tensors(self) -> dict[str, torch.Tensor]:
