@@ -1,13 +1,13 @@
 """Text as evidence: the hybrid with its head against what one would take instead, on real data, in one run.
 
-    python benchmarks/text.py FOLDER [NAME ...] [--only MODEL] [--encoder MODEL] [--layers N] [--folds N]
+    python benchmarks/text.py FOLDER [NAME ...] [--only MODEL] [--encoder MODEL] [--layers N] [--folds N] [--start MODEL]
 
 FOLDER holds the files of the data sets that benchmarks/README.md names. NAME: clinc, relevance, relevance_by_query, search_relevance,
 search, titles, zh_pairs, zh_reviews; all of them by default. Each prints a row for each model: the metric, and the seconds of fitting with
 texts already encoded. "trees on raw coordinates" reads the whole embedding of each text as columns and nothing else of texts.
 "hybrid, tuned layers" takes from a quarter of an hour to hours on two cores and runs only where --only names it; --layers of the encoder
-(default 6, all of all-MiniLM-L6-v2) are trained in --folds (default 5). --encoder is a name or a folder in place of all-MiniLM-L6-v2, and
-of the universal sentence encoder for Chinese.
+(default 6, all of all-MiniLM-L6-v2) are trained in --folds (default 5), from those of a saved model where --start names one
+(examples/other_shop.py). --encoder is a name or a folder in place of all-MiniLM-L6-v2, and of the universal sentence encoder for Chinese.
 """
 
 from __future__ import annotations
@@ -41,7 +41,11 @@ TREES = {"n_estimators": 300, "learning_rate": 0.05, "max_depth": 5, "subsample"
 TUNED = "hybrid, tuned layers"
 TUNED_HEAD = {
     "text_channels": {
-        "head": TextHead(tuned_layers=int(option("--layers") or 6), folds=int(option("--folds") or TextHead.folds))
+        "head": TextHead(
+            tuned_layers=int(option("--layers") or 6),
+            start=option("--start") or None,
+            folds=int(option("--folds") or TextHead.folds),
+        )
     }
 }
 RAW = {"head": None, "text_channels": {"match": False, "coordinates": Coordinates(n=10_000, reduction="truncate")}}

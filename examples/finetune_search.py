@@ -1,6 +1,6 @@
 """An encoder adapted to a shop: what it gains on real data.
 
-    python examples/finetune_search.py FOLDER OUTPUT search | relevance | intents | other_shop
+    python examples/finetune_search.py FOLDER OUTPUT search | relevance | intents
 
 FOLDER holds the data, OUTPUT is where the encoders go. Each prints what it measures before and after, and takes some minutes on two
 cores (where others work on the same cores, set OMP_WAIT_POLICY=passive: threads that spin while they wait make it several times slower).
@@ -9,8 +9,6 @@ search      Clicks and shown items before 26 September 2011 (search_clicks.parqu
             at 5 of the cosine alone, over the searches from then on, as in search_intent.py.
 relevance   Human grades 1 to 4 of query and title (query_product_relevance.parquet): nDCG@10 on queries held out.
 intents     150 intents of queries (clinc150.parquet): in-scope test accuracy of a logistic regression on the embeddings.
-other_shop  Grades of 37,513 pairs of a home improvement shop (product_search_relevance.parquet), for heads with tuned layers on the
-            relevance pairs of other shops: benchmarks/text.py FOLDER relevance --encoder OUTPUT/other_shop --only "hybrid, tuned layers".
 """
 
 from __future__ import annotations
@@ -46,13 +44,6 @@ def relevance(data: Path, output: Path) -> None:
     pairs = pl.read_parquet(data / "query_product_relevance.parquet")
     options = {"label": "relevance", "min_label": 4, "holdout": 0.3, "batch_size": 32, "freeze": 0}
     tuned = finetune(BASE, pairs, output / "relevance", **options, progress=said())
-    print(tuned.verdict)
-
-
-def other_shop(data: Path, output: Path) -> None:
-    grades = pl.read_parquet(data / "product_search_relevance.parquet")
-    options = {"label": "relevance", "loss": "grades", "epochs": 1, "freeze": 3, "evaluations": 4}
-    tuned = finetune(BASE, grades, output / "other_shop", **options, progress=said())
     print(tuned.verdict)
 
 
@@ -96,7 +87,7 @@ def said() -> Callable[[str, int, int], None]:
 
 
 if __name__ == "__main__":
-    tasks = {"search": search, "relevance": relevance, "intents": intents, "other_shop": other_shop}
+    tasks = {"search": search, "relevance": relevance, "intents": intents}
     if len(sys.argv) != 4 or sys.argv[3] not in tasks:
         sys.exit(__doc__)
     tasks[sys.argv[3]](Path(sys.argv[1]), Path(sys.argv[2]))

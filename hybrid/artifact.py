@@ -22,6 +22,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ from hybrid.encoder import TextEncoder
 from hybrid.errors import ArtifactError, ParameterError
 from hybrid.head import FittedHead
 from hybrid.head.choice import HeadChoice
+from hybrid.head.tuned import TunedHead
 from hybrid.interest import RecentInterest
 from hybrid.label_columns import LabelColumns
 from hybrid.languages import Sentence
@@ -125,10 +127,7 @@ def load_model(folder: Path, *, encoder: Any = None, device: str = "auto") -> Hy
 
     manifest = _read_manifest(folder)
     for name, digest in manifest["files"].items():
-        if not (folder / name).is_file():
-            raise ArtifactError(f"{folder} lacks {name}; copy or save the artifact again")
-        if _sha256(folder / name) != digest:
-            raise ArtifactError(f"{name} in {folder} is truncated or was changed: its SHA-256 is not the manifest's")
+        _verify(folder, name, digest)
 
     parameters = dict(manifest["parameters"])
     behavior = None
@@ -202,6 +201,45 @@ def load_model(folder: Path, *, encoder: Any = None, device: str = "auto") -> Hy
     model.reference_ = Reference.restore(folder / "reference.parquet", manifest["reference_rows"])
     model.n_features_in_ = manifest["n_features_in"]
     return model
+
+
+def read_tuned(folder: str | os.PathLike[str], encoder: TextEncoder, n_layers: int) -> TunedHead:
+    """The tuned layers of a saved model's head, for another head on the same encoder.
+
+    Raises
+    ------
+    ArtifactError
+        The folder is no artifact, or its head is truncated or was changed.
+    ParameterError
+        The model has no tuned layers, another number of them, or those of another encoder.
+    """
+    place = Path(folder)
+    manifest, name = _read_manifest(place), "head.safetensors"
+    if name in manifest["files"]:
+        _verify(place, name, manifest["files"][name])
+    head = (
+        FittedHead.restore(manifest["head"]["roles"], load_file(place / name), "cpu")
+        if name in manifest["files"]
+        else None
+    )
+    if head is None or head.tuned is None:
+        raise ParameterError(f"start={str(folder)!r} of a text head: that model has no tuned layers to start from")
+    if head.tuned.n_layers != n_layers:
+        raise ParameterError(
+            f"start={str(folder)!r} of a text head: that model has {head.tuned.n_layers} tuned layers, and tuned_layers={n_layers}"
+        )
+    if manifest["encoder"]["fingerprint"] != encoder.fingerprint:
+        raise ParameterError(
+            f"start={str(folder)!r} of a text head: its tuned layers are those of another encoder, {manifest['encoder']['model']}"
+        )
+    return head.tuned
+
+
+def _verify(folder: Path, name: str, digest: str) -> None:
+    if not (folder / name).is_file():
+        raise ArtifactError(f"{folder} lacks {name}; copy or save the artifact again")
+    if _sha256(folder / name) != digest:
+        raise ArtifactError(f"{name} in {folder} is truncated or was changed: its SHA-256 is not the manifest's")
 
 
 def _write(model: HybridClassifier, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from hybrid import HybridClassifier, TextEncoder, TextHead, TrainingError, load
+from hybrid.artifact import read_tuned
 from hybrid.encoded_texts import EncodedTexts
-from hybrid.errors import EncoderError, ParameterError
+from hybrid.errors import ArtifactError, EncoderError, ParameterError
 from hybrid.head import FittedHead, HeadFit, fit_head
 from hybrid.head.folds import head_folds
 from hybrid.head.tuned import TunedFolds, TunedNetwork
@@ -240,6 +242,77 @@ def test_a_new_domain_goes_on_from_the_layers_of_the_old(base: Path) -> None:
 
 
 # What it refuses
+
+
+@pytest.fixture(scope="module")
+def other_shop(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model of 2,000 texts whose head has two tuned layers."""
+    frame, y = topics(2_000)
+    folder = tmp_path_factory.mktemp("other") / "shop"
+    of_topics(base, tuned_layers=2).fit(frame, y).save(folder)
+    return folder
+
+
+def of_topics(base: Path, **head) -> HybridClassifier:
+    channels = {"head": TextHead(folds=2, words=0, wide=False, **head)}
+    return HybridClassifier(text={"text": "text"}, encoder=str(base), device="cpu", text_channels=channels, **TREES)
+
+
+def test_training_may_start_from_the_layers_of_a_saved_model(base: Path, other_shop: Path) -> None:
+    encoder = TextEncoder(base, store=None, device="cpu")
+    (few, y), (new, truth) = topics(150, seed=2), topics(400, seed=5)
+    known, codes = encoded(pl.concat([few, new]), encoder), 3 - np.append(y, truth)  # no class is what it was there
+    loss = []
+    for layers in (None, read_tuned(other_shop, encoder, 2)):
+        folds = TunedFolds(known, ["text"], 2, codes, None, 4, CPU, layers=layers)
+        folds.train(np.arange(150), 0)
+        logits = folds.predict(np.arange(150, 550)).astype(np.float64)
+        loss.append(-log_softmax(logits, axis=1)[np.arange(400), codes[150:]].mean())
+    assert loss[1] < 0.96 * loss[0]
+
+
+def test_a_saved_model_does_not_need_the_one_that_it_started_from(base: Path, other_shop: Path, tmp_path: Path) -> None:
+    frame, y = topics(300, seed=2)
+    start = tmp_path / "start"
+    shutil.copytree(other_shop, start)
+    model = of_topics(base, tuned_layers=2, start=start).fit(
+        frame, y % 3
+    )  # three classes, where the other shop has four
+    head = model.builder_.head
+    assert head is not None
+    assert head.tuned is not None
+    model.save(tmp_path / "own")
+    shutil.rmtree(start)
+    loaded = load(tmp_path / "own", device="cpu")
+    np.testing.assert_allclose(loaded.predict_proba(frame), model.predict_proba(frame), atol=1e-6)
+
+
+def test_a_start_that_does_not_fit(base: Path, other_shop: Path, tmp_path: Path) -> None:
+    texts, y = topics(60)
+
+    def fit(start: Path, encoder: Path = base, n_layers: int = 2) -> None:
+        of_topics(encoder, tuned_layers=n_layers, start=start).fit(texts, y)
+
+    with pytest.raises(ArtifactError, match=r"is no artifact: it has no manifest\.json"):
+        fit(tmp_path)
+    with pytest.raises(ParameterError, match="that model has 2 tuned layers, and tuned_layers=1"):
+        fit(other_shop, n_layers=1)
+    with pytest.raises(ParameterError, match="tuned layers are those of another encoder"):
+        fit(other_shop, tiny_bert(tmp_path, [*WORDS, "more"]))
+    of_topics(base).fit(texts, y).save(tmp_path / "plain")
+    with pytest.raises(ParameterError, match="that model has no tuned layers to start from"):
+        fit(tmp_path / "plain")
+    shutil.copytree(other_shop, tmp_path / "cut")
+    head = tmp_path / "cut" / "head.safetensors"
+    head.write_bytes(head.read_bytes()[:-9])
+    with pytest.raises(ArtifactError, match=r"head\.safetensors in .* is truncated or was changed"):
+        fit(tmp_path / "cut")
+
+
+@pytest.mark.parametrize("options", [{"start": "folder"}, {"start": 3, "tuned_layers": 1}])
+def test_a_start_needs_a_folder_and_layers(options) -> None:
+    with pytest.raises(ParameterError, match="must be the folder of a saved model, and needs tuned_layers"):
+        TextHead(**options)
 
 
 def test_an_object_has_no_layers() -> None:

@@ -77,10 +77,21 @@ def fit_head(
     random_state : int
     on_fold : callable, optional
     start : TunedHead, optional
-        Where the tuned layers start from, of a head of the same declaration and classes; default the encoder.
+        Where the tuned layers start from, of a head of the same declaration and classes; default what ``declared`` names, or the encoder.
+
+    Raises
+    ------
+    ArtifactError, ParameterError
+        What ``declared`` starts from is no saved model, or has no such layers.
     """
     roles = declared.read(list(encoded.texts))
     declared = declared.sized(len(roles))
+    layers = None
+    if declared.start is not None and start is None:
+        from hybrid.artifact import read_tuned  # which reads and writes heads, so it imports this package
+
+        assert encoded.encoder is not None
+        layers = read_tuned(declared.start, encoded.encoder, declared.tuned_layers)
     hidden, dropout = declared.hidden, declared.dropout
     assert hidden is not None
     assert dropout is not None
@@ -96,7 +107,9 @@ def fit_head(
 
     tuned = None
     if declared.tuned_layers:
-        tuned = TunedFolds(encoded, roles, declared.tuned_layers, codes, weight, n_classes, inputs.device, start)
+        tuned = TunedFolds(
+            encoded, roles, declared.tuned_layers, codes, weight, n_classes, inputs.device, start, layers
+        )
     watched: list[_HeldOut] = []
     linears: list[WideModel] = []
     of_tuned = np.zeros((len(codes), n_classes), dtype=np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -35,8 +36,11 @@ class TextHead:
     tuned_layers : int, default 0
         Upper layers of the encoder that are trained with the head, in each fold apart; 0 leaves the encoder as it is. A second network,
         whose logits are added to those of the first: it reads the text, or both texts as one sequence, so that words of one can
-        attend to words of the other (a cross-encoder); 128 tokens at most. Ten minutes for 4,000 pairs on one core, and new rows
-        cost a pass through the encoder that no store spares. Needs an encoder that is a name or a folder.
+        attend to words of the other (a cross-encoder); 128 tokens at most. Five to ten minutes for 4,000 pairs on one core, and new
+        rows cost a pass through the encoder that no store spares. Needs an encoder that is a name or a folder.
+    start : str or path, optional
+        A saved model on the same encoder whose head tuned as many layers, on other rows and to other classes if you like: the training
+        of the tuned layers starts from that model's. Read in ``fit`` alone.
     folds : int, default 5
         Of the out-of-fold logits.
     max_rows : int, default 100,000
@@ -51,6 +55,7 @@ class TextHead:
     learning_rate: float = 0.0025
     weight_decay: float = 0.1
     tuned_layers: int = 0
+    start: str | os.PathLike[str] | None = None
     folds: int = 5
     max_rows: int = 100_000
 
@@ -65,6 +70,12 @@ class TextHead:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ParameterError(f"{name} of a text head must be a whole number of at least {least}, not {value!r}")
+        if self.start is not None:
+            if not isinstance(self.start, str | os.PathLike) or not self.tuned_layers:
+                raise ParameterError(
+                    f"start={self.start!r} of a text head must be the folder of a saved model, and needs tuned_layers"
+                )
+            object.__setattr__(self, "start", os.fspath(self.start))  # which JSON can hold
         if self.wide is not None and not isinstance(self.wide, bool):
             raise ParameterError(f"wide of a text head must be True, False or None, not {self.wide!r}")
         if self.dropout is not None and not 0 <= self.dropout < 1:

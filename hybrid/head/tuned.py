@@ -176,6 +176,10 @@ class TunedHead:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
+    def layers(self) -> dict[str, Tensor]:
+        """The weights without those of the linear layer, which is of the classes."""
+        return {name: weight for name, weight in self.weights.items() if not _is_out(name)}
+
     def tensors(self) -> dict[str, Tensor]:
         """The state, for an artifact."""
         return {"n_layers": torch.tensor([self.n_layers]), **self.weights}
@@ -210,6 +214,8 @@ class TunedFolds:
     device : torch.device
     start : TunedHead, optional
         Of the same layers and classes, whose weights each training starts from in place of the encoder's.
+    layers : TunedHead, optional
+        Of the same layers, which each training starts from, with a new linear layer above them.
     """
 
     def __init__(
@@ -222,10 +228,14 @@ class TunedFolds:
         n_classes: int,
         device: torch.device,
         start: TunedHead | None = None,
+        layers: TunedHead | None = None,
     ) -> None:
         self._network = TunedNetwork(encoded, roles, n_layers, n_classes, device)
         of_encoder = {name: tensor.detach().clone() for name, tensor in self._network.trained.items()}
-        self._start, self._is_new = (of_encoder, True) if start is None else (start.weights, False)
+        self._is_new = start is None
+        self._start = of_encoder if start is None else start.weights
+        if start is None and layers is not None:
+            self._start = of_encoder | layers.layers()
         self._sum = {name: torch.zeros_like(tensor) for name, tensor in of_encoder.items()}
         self._n_layers = n_layers
         self._n_folds = 0
@@ -254,8 +264,8 @@ class TunedFolds:
                 network.start(shares / shares.sum())
             network.train()
             trained = network.trained
-            new = [weight for name, weight in trained.items() if name.startswith("out.")]
-            old = [weight for name, weight in trained.items() if not name.startswith("out.")]
+            new = [weight for name, weight in trained.items() if _is_out(name)]
+            old = [weight for name, weight in trained.items() if not _is_out(name)]
             rates = [_LEARNING_RATE, _OUT_LEARNING_RATE]
             optimizer = torch.optim.AdamW(
                 [{"params": part, "lr": rate} for part, rate in zip((old, new), rates, strict=True)],
@@ -309,6 +319,10 @@ def _rest(module: nn.Module) -> None:
     else:
         for part in module.children():
             _rest(part)
+
+
+def _is_out(name: str) -> bool:
+    return name.startswith("out.")
 
 
 def _lengths(texts: pl.DataFrame) -> np.ndarray:
