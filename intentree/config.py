@@ -68,6 +68,14 @@ def _storage(value: str, info: ValidationInfo) -> str:
     return value if "://" in value else str(_beside(value, info))
 
 
+def _text_channels(value: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:
+    """The model that a head starts from is relative to the TOML file."""
+    head = value.get("head")
+    if not isinstance(head, Mapping) or "start" not in head:
+        return value
+    return {**value, "head": {**head, "start": str(_beside(head["start"], info))}}
+
+
 def _space(value: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
     """``false`` stands for None, but in a parameter of two words or more: those switch groups and windows, or are a library's own."""
 
@@ -109,7 +117,11 @@ KEYWORDS = {
             "store": Annotated[str, AfterValidator(_store)] | Annotated[dict[str, Any], STORE] | None,
         },
     ),
-    "model": Keywords(HybridClassifier, leave_out={"behavior", "encoder", "label_statistics"}),
+    "model": Keywords(
+        HybridClassifier,
+        leave_out={"behavior", "encoder", "label_statistics"},
+        spelled={"text_channels": Annotated[Mapping[str, Any], AfterValidator(_text_channels)] | None},
+    ),
     "tune": Keywords(
         tune,
         leave_out={"model", "examples", "y", "events", "groups", "progress", "on_trial"},

@@ -700,6 +700,16 @@ def test_false_stands_for_none_in_a_space_but_switches_groups_off(tmp_path: Path
     assert space["lightgbm extra_trees"].choices == (False,)
 
 
+def test_the_model_that_a_head_starts_from_is_beside_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text('[model.text_channels]\nmatch = false\nhead = { tuned_layers = 6, start = "other_shop" }\n')
+    channels = read_config(file).model["text_channels"]
+    assert channels == {"match": False, "head": {"tuned_layers": 6, "start": str(tmp_path / "other_shop")}}
+    file.write_text("[model.text_channels]\nhead = { tuned_layers = 6, start = 3 }\n")
+    with pytest.raises(ConfigError, match=r"\[model\] text_channels must be a path"):
+        read_config(file)
+
+
 @pytest.mark.parametrize("table", TABLES)
 def test_keys_are_the_parameters_of_the_api(table: str, tmp_path: Path) -> None:
     assert FROM_ELSEWHERE.get(table, set()) <= set(inspect.signature(TABLES[table]).parameters)
