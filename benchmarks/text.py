@@ -231,9 +231,8 @@ def search(folder: Path) -> None:
 
     def judge(model: Callable[..., Any]) -> str:
         score = model(train, train["label"].to_numpy(), test, train["search"])[:, 1]
-        ranked = test.select(
-            "search", "label", rank=pl.Series(score).rank("ordinal", descending=True).over(test["search"])
-        )
+        rank = pl.col("score").rank("ordinal", descending=True).over("search")
+        ranked = test.with_columns(score=pl.Series(score)).select("search", "label", rank=rank)
         gain = ranked.filter(label=1).filter(pl.col("rank") <= 5).select((1 / pl.col("rank")).sum()).item()
         return f"MAP@5 {gain / test['search'].n_unique():.4f}"
 
