@@ -215,24 +215,21 @@ def read_tuned(folder: str | os.PathLike[str], encoder: TextEncoder, n_layers: i
     """
     place = Path(folder)
     manifest, name = _read_manifest(place), "head.safetensors"
+    tuned = None
     if name in manifest["files"]:
         _verify(place, name, manifest["files"][name])
-    head = (
-        FittedHead.restore(manifest["head"]["roles"], load_file(place / name), "cpu")
-        if name in manifest["files"]
-        else None
-    )
-    if head is None or head.tuned is None:
+        tuned = FittedHead.restore(manifest["head"]["roles"], load_file(place / name), "cpu").tuned
+    if tuned is None:
         raise ParameterError(f"start={str(folder)!r} of a text head: that model has no tuned layers to start from")
-    if head.tuned.n_layers != n_layers:
+    if tuned.n_layers != n_layers:
         raise ParameterError(
-            f"start={str(folder)!r} of a text head: that model has {head.tuned.n_layers} tuned layers, and tuned_layers={n_layers}"
+            f"start={str(folder)!r} of a text head: that model has {tuned.n_layers} tuned layers, and tuned_layers={n_layers}"
         )
     if manifest["encoder"]["fingerprint"] != encoder.fingerprint:
         raise ParameterError(
             f"start={str(folder)!r} of a text head: its tuned layers are those of another encoder, {manifest['encoder']['model']}"
         )
-    return head.tuned
+    return tuned
 
 
 def _verify(folder: Path, name: str, digest: str) -> None:

@@ -71,8 +71,8 @@ def _storage(value: str, info: ValidationInfo) -> str:
 def _text_channels(value: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:
     """The model that a head starts from is relative to the TOML file."""
     head = value.get("head")
-    if not isinstance(head, Mapping) or "start" not in head:
-        return value
+    if not isinstance(head, Mapping) or not isinstance(head.get("start"), str):
+        return value  # what else it may be, a text head knows
     return {**value, "head": {**head, "start": str(_beside(head["start"], info))}}
 
 

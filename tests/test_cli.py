@@ -31,6 +31,7 @@ from typer.testing import CliRunner, Result
 import hybrid
 from features import BehaviorFeatures, Decay, EventLog, LabelStatistics, Similar
 from hybrid import EmbeddingStore, HybridClassifier, TextEncoder
+from hybrid.errors import ParameterError
 from intentree.cli import app
 from intentree.config import Examples, Output
 from intentree.errors import ConfigError
@@ -706,8 +707,9 @@ def test_the_model_that_a_head_starts_from_is_beside_the_file(tmp_path: Path) ->
     channels = read_config(file).model["text_channels"]
     assert channels == {"match": False, "head": {"tuned_layers": 6, "start": str(tmp_path / "other_shop")}}
     file.write_text("[model.text_channels]\nhead = { tuned_layers = 6, start = 3 }\n")
-    with pytest.raises(ConfigError, match=r"\[model\] text_channels must be a path"):
-        read_config(file)
+    model = HybridClassifier(text={"item": "title"}, **read_config(file).model)
+    with pytest.raises(ParameterError, match="start=3 of a text head must be the folder of a saved model"):
+        model.channels()
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -241,9 +241,6 @@ def test_a_new_domain_goes_on_from_the_layers_of_the_old(base: Path) -> None:
     assert adapted.adaptation_.losses["new head"] < 2 * np.log(4)
 
 
-# What it refuses
-
-
 @pytest.fixture(scope="module")
 def other_shop(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved model of 2,000 texts whose head has two tuned layers."""
@@ -263,8 +260,8 @@ def test_training_may_start_from_the_layers_of_a_saved_model(base: Path, other_s
     (few, y), (new, truth) = topics(150, seed=2), topics(400, seed=5)
     known, codes = encoded(pl.concat([few, new]), encoder), 3 - np.append(y, truth)  # no class is what it was there
     loss = []
-    for layers in (None, read_tuned(other_shop, encoder, 2)):
-        folds = TunedFolds(known, ["text"], 2, codes, None, 4, CPU, layers=layers)
+    for start in (None, read_tuned(other_shop, encoder, 2).layers()):
+        folds = TunedFolds(known, ["text"], 2, codes, None, 4, CPU, start)
         folds.train(np.arange(150), 0)
         logits = folds.predict(np.arange(150, 550)).astype(np.float64)
         loss.append(-log_softmax(logits, axis=1)[np.arange(400), codes[150:]].mean())
@@ -275,9 +272,8 @@ def test_a_saved_model_does_not_need_the_one_that_it_started_from(base: Path, ot
     frame, y = topics(300, seed=2)
     start = tmp_path / "start"
     shutil.copytree(other_shop, start)
-    model = of_topics(base, tuned_layers=2, start=start).fit(
-        frame, y % 3
-    )  # three classes, where the other shop has four
+    classes = y % 3  # one less than in the other shop
+    model = of_topics(base, tuned_layers=2, start=start).fit(frame, classes)
     head = model.builder_.head
     assert head is not None
     assert head.tuned is not None
@@ -285,6 +281,9 @@ def test_a_saved_model_does_not_need_the_one_that_it_started_from(base: Path, ot
     shutil.rmtree(start)
     loaded = load(tmp_path / "own", device="cpu")
     np.testing.assert_allclose(loaded.predict_proba(frame), model.predict_proba(frame), atol=1e-6)
+
+
+# What it refuses
 
 
 def test_a_start_that_does_not_fit(base: Path, other_shop: Path, tmp_path: Path) -> None:

@@ -86,12 +86,12 @@ def fit_head(
     """
     roles = declared.read(list(encoded.texts))
     declared = declared.sized(len(roles))
-    layers = None
+    start_weights = None if start is None else start.weights
     if declared.start is not None and start is None:
         from hybrid.artifact import read_tuned  # which reads and writes heads, so it imports this package
 
         assert encoded.encoder is not None
-        layers = read_tuned(declared.start, encoded.encoder, declared.tuned_layers)
+        start_weights = read_tuned(declared.start, encoded.encoder, declared.tuned_layers).layers()
     hidden, dropout = declared.hidden, declared.dropout
     assert hidden is not None
     assert dropout is not None
@@ -108,7 +108,7 @@ def fit_head(
     tuned = None
     if declared.tuned_layers:
         tuned = TunedFolds(
-            encoded, roles, declared.tuned_layers, codes, weight, n_classes, inputs.device, start, layers
+            encoded, roles, declared.tuned_layers, codes, weight, n_classes, inputs.device, start_weights
         )
     watched: list[_HeldOut] = []
     linears: list[WideModel] = []

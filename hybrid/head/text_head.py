@@ -39,8 +39,9 @@ class TextHead:
         attend to words of the other (a cross-encoder); 128 tokens at most. Five to ten minutes for 4,000 pairs on one core, and new
         rows cost a pass through the encoder that no store spares. Needs an encoder that is a name or a folder.
     start : str or path, optional
-        A saved model on the same encoder whose head tuned as many layers, on other rows and to other classes if you like: the training
-        of the tuned layers starts from that model's. Read in ``fit`` alone.
+        A saved model on the same encoder whose head tuned as many layers, to other classes if you like: the training of the tuned layers
+        starts from that model's. It must not have seen the rows that are fitted, whose labels would leak into the out-of-fold
+        logits. Read in ``fit`` alone.
     folds : int, default 5
         Of the out-of-fold logits.
     max_rows : int, default 100,000

@@ -212,10 +212,9 @@ class TunedFolds:
     weight : numpy.ndarray of shape (n_rows,) or None
     n_classes : int
     device : torch.device
-    start : TunedHead, optional
-        Of the same layers and classes, whose weights each training starts from in place of the encoder's.
-    layers : TunedHead, optional
-        Of the same layers, which each training starts from, with a new linear layer above them.
+    start : mapping of str to torch.Tensor, optional
+        Weights of the same layers, which each training starts from in place of the encoder's. Without those of the linear layer, that is
+        new.
     """
 
     def __init__(
@@ -227,15 +226,12 @@ class TunedFolds:
         weight: np.ndarray | None,
         n_classes: int,
         device: torch.device,
-        start: TunedHead | None = None,
-        layers: TunedHead | None = None,
+        start: Mapping[str, Tensor] | None = None,
     ) -> None:
         self._network = TunedNetwork(encoded, roles, n_layers, n_classes, device)
         of_encoder = {name: tensor.detach().clone() for name, tensor in self._network.trained.items()}
-        self._is_new = start is None
-        self._start = of_encoder if start is None else start.weights
-        if start is None and layers is not None:
-            self._start = of_encoder | layers.layers()
+        self._start = {**of_encoder, **(start or {})}
+        self._is_new = not any(map(_is_out, start or {}))
         self._sum = {name: torch.zeros_like(tensor) for name, tensor in of_encoder.items()}
         self._n_layers = n_layers
         self._n_folds = 0
