@@ -45,6 +45,7 @@ TUNED_HEAD = {
             tuned_layers=int(option("--layers") or 6),
             start=option("--start") or None,
             folds=int(option("--folds") or TextHead.folds),
+            max_rows=1_000_000,
         )
     }
 }
@@ -240,6 +241,7 @@ def search(folder: Path) -> None:
     compare(
         {
             "hybrid": hybrid(text, **settings),
+            TUNED: hybrid(text, **settings, head="feature", **TUNED_HEAD),
             "hybrid without head": hybrid(text, **settings, head=None),
         },
         judge,

@@ -130,7 +130,7 @@ def test_layers_that_are_not_trained_compute_as_for_the_encoder(base: Path) -> N
 def test_half_precision_trains_as_single_does_and_predicts_in_single(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts, y = topics(1_000)
+    texts, y = topics(2_000)  # of 1,000 the scale of the tuned logits is nearly 0
     fits = {}
     for half in (True, False):
         monkeypatch.setattr("hybrid.head.tuned.multiplies_bfloat16", lambda device, half=half: half)
@@ -159,6 +159,20 @@ def test_a_sample_weight_counts(base: Path) -> None:
     heavy = head_of(base, texts, y, 4, weight=weight)
     plain = head_of(base, texts, y, 4)
     assert heavy.logits[:, 0].mean() > plain.logits[:, 0].mean()
+
+
+def test_rows_of_the_same_texts_and_class_train_as_one_of_their_weight(base: Path) -> None:
+    texts, y = topics(60)
+    texts, y = texts.vstack(texts[:1]), np.append(y, (y[0] + 1) % 4)  # a text of two classes
+    encoder = TextEncoder(base, store=None, device="cpu")
+    logits = []
+    for repeats in (np.ones(61), np.where(np.arange(61) < 20, 3.0, 1.0)):
+        rows = np.repeat(np.arange(61), repeats.astype(int))
+        weight = np.where(np.arange(61) < 20, 3 / repeats, 1.0)[rows]
+        folds = TunedFolds(encoded(texts[rows], encoder), ["text"], 1, y[rows], weight, 4, CPU)
+        folds.train(np.arange(len(rows)), random_state=0)
+        logits.append(folds.predict(np.flatnonzero(np.diff(rows, prepend=-1))))
+    np.testing.assert_array_equal(*logits)
 
 
 # In a model

@@ -37,7 +37,8 @@ class TextHead:
         Upper layers of the encoder that are trained with the head, in each fold apart; 0 leaves the encoder as it is. A second network,
         whose logits are added to those of the first: it reads the text, or both texts as one sequence, so that words of one can
         attend to words of the other (a cross-encoder); 128 tokens at most. Five to ten minutes for 4,000 pairs on one core, and new
-        rows cost a pass through the encoder that no store spares. Needs an encoder that is a name or a folder.
+        rows cost a pass through the encoder that no store spares. Rows of the same texts and class are trained on as one. Needs an
+        encoder that is a name or a folder.
     start : str or path, optional
         A saved model on the same encoder whose head tuned as many layers, to other classes if you like: the training of the tuned layers
         starts from that model's. It must not have seen the rows that are fitted, whose labels would leak into the out-of-fold

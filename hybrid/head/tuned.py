@@ -240,10 +240,10 @@ class TunedFolds:
         self._weight = weight
 
     def train(self, rows: np.ndarray, random_state: int) -> None:
-        """Train on some rows."""
+        """Train on some rows; those of the same texts and class are one, of the weight of all: a log shows few pairs many times."""
         network, n_classes = self._network, self._network.out.out_features
-        weight = None if self._weight is None else self._weight[rows]
-        of_rows = None if weight is None else torch.from_numpy(weight).float().to(network.device)
+        rows, weight = self._merged(rows)
+        of_rows = torch.tensor(weight, dtype=torch.float32, device=network.device)
         shares = np.bincount(self._codes[rows], weights=weight, minlength=n_classes) + 1.0
         targets = torch.from_numpy(self._codes[rows]).to(network.device)
         texts = [self._texts[role].gather(rows) for role in network.roles]
@@ -260,8 +260,8 @@ class TunedFolds:
                 network.start(shares / shares.sum())
             network.train()
             trained = network.trained
-            new = [weight for name, weight in trained.items() if _is_out(name)]
-            old = [weight for name, weight in trained.items() if not _is_out(name)]
+            new = [tensor for name, tensor in trained.items() if _is_out(name)]
+            old = [tensor for name, tensor in trained.items() if not _is_out(name)]
             rates = [_LEARNING_RATE, _OUT_LEARNING_RATE]
             optimizer = torch.optim.AdamW(
                 [{"params": part, "lr": rate} for part, rate in zip((old, new), rates, strict=True)],
@@ -282,9 +282,17 @@ class TunedFolds:
                     nn.utils.clip_grad_norm_(list(trained.values()), _CLIPPED_NORM)
                     optimizer.step()
                     schedule.step()
-        for name, weight in trained.items():
-            self._sum[name] += weight.detach()
+        for name, tensor in trained.items():
+            self._sum[name] += tensor.detach()
         self._n_folds += 1
+
+    def _merged(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The first of the rows of each texts and class, and the weight of them all."""
+        said = {str(side): self._texts[role].gather(rows) for side, role in enumerate(self._network.roles)}
+        weight = np.ones(len(rows)) if self._weight is None else self._weight[rows]
+        frame = pl.DataFrame({**said, "code": self._codes[rows], "row": rows, "weight": weight})
+        merged = frame.group_by(*said, "code", maintain_order=True).agg(pl.first("row"), pl.sum("weight"))
+        return merged["row"].to_numpy(), merged["weight"].to_numpy()
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """Logits of some rows by the network that was trained last."""
