@@ -375,3 +375,12 @@ def test_a_loss_that_is_no_number_stops_the_training(base: Path) -> None:
     folds = TunedFolds(known, ["text"], 1, y, weight, 4, torch.device("cpu"))
     with pytest.raises(TrainingError, match=r"loss of the text head is nan at step .* of epoch 1"):
         folds.train(np.arange(200), 0)
+
+
+def test_a_weight_that_nobody_gave_is_not_blamed(base: Path) -> None:
+    texts, y = topics(200)
+    twice = np.repeat(np.arange(200), 2)
+    known = encoded(texts[twice], TextEncoder(base, store=None, device="cpu"))
+    start = {"out.bias": torch.full((4,), torch.nan)}
+    with pytest.raises(TrainingError, match="none is given"):
+        TunedFolds(known, ["text"], 1, y[twice], None, 4, CPU, start).train(np.arange(400), 0)

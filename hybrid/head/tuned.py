@@ -242,15 +242,14 @@ class TunedFolds:
     def train(self, rows: np.ndarray, random_state: int) -> None:
         """Train on some rows; those of the same texts and class are one, of the weight of all: a log shows few pairs many times."""
         network, n_classes = self._network, self._network.out.out_features
-        rows, weight = self._merged(rows)
+        texts, codes, weight = self._merged(rows)
         of_rows = torch.tensor(weight, dtype=torch.float32, device=network.device)
-        shares = np.bincount(self._codes[rows], weights=weight, minlength=n_classes) + 1.0
-        targets = torch.from_numpy(self._codes[rows]).to(network.device)
-        texts = [self._texts[role].gather(rows) for role in network.roles]
+        shares = np.bincount(codes, weights=weight, minlength=n_classes) + 1.0
+        targets = torch.tensor(codes, device=network.device)
         sides = [side.to_list() for side in texts]
-        lengths = _lengths(pl.DataFrame({str(i): side for i, side in enumerate(texts)}))
-        steps_an_epoch = -(-len(rows) // _BATCH_ROWS)
-        epochs = int(np.clip(round(_SEEN_ROWS / len(rows)), _FEWEST_EPOCHS, _MOST_EPOCHS))
+        lengths = _lengths(texts)
+        steps_an_epoch = -(-len(codes) // _BATCH_ROWS)
+        epochs = int(np.clip(round(_SEEN_ROWS / len(codes)), _FEWEST_EPOCHS, _MOST_EPOCHS))
         if self._is_new:
             epochs = max(epochs, -(-_FEWEST_STEPS // steps_an_epoch))
         rng = np.random.default_rng(random_state)
@@ -276,7 +275,7 @@ class TunedFolds:
                     logits = network([[side[row] for row in batch] for side in sides])
                     of_batch = torch.from_numpy(batch).to(network.device)
                     loss = batch_loss(logits, targets, of_rows, of_batch)
-                    require_finite(loss, step, epoch, _LEARNING_RATE, of_rows)
+                    require_finite(loss, step, epoch, _LEARNING_RATE, None if self._weight is None else of_rows)
                     optimizer.zero_grad()
                     loss.backward()
                     nn.utils.clip_grad_norm_(list(trained.values()), _CLIPPED_NORM)
@@ -286,13 +285,13 @@ class TunedFolds:
             self._sum[name] += tensor.detach()
         self._n_folds += 1
 
-    def _merged(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The first of the rows of each texts and class, and the weight of them all."""
+    def _merged(self, rows: np.ndarray) -> tuple[pl.DataFrame, np.ndarray, np.ndarray]:
+        """The texts of rows and their class codes, each combination once, and the weight of all rows of it."""
         said = {str(side): self._texts[role].gather(rows) for side, role in enumerate(self._network.roles)}
         weight = np.ones(len(rows)) if self._weight is None else self._weight[rows]
-        frame = pl.DataFrame({**said, "code": self._codes[rows], "row": rows, "weight": weight})
-        merged = frame.group_by(*said, "code", maintain_order=True).agg(pl.first("row"), pl.sum("weight"))
-        return merged["row"].to_numpy(), merged["weight"].to_numpy()
+        frame = pl.DataFrame({**said, "code": self._codes[rows], "weight": weight})
+        merged = frame.group_by(*said, "code", maintain_order=True).agg(pl.sum("weight"))
+        return merged.select(*said), merged["code"].to_numpy(), merged["weight"].to_numpy()
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """Logits of some rows by the network that was trained last."""
