@@ -39,6 +39,13 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_bert(tmp_path_factory.mktemp("tuned"), WORDS)
 
 
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training too short to learn from, whose logits count nevertheless, where learning is not the point."""
+    monkeypatch.setattr("hybrid.head.tuned._FEWEST_STEPS", 20)
+    monkeypatch.setattr("hybrid.head.fitting.scaled_loss", lambda parts, codes, weight: (0.5, (0.5,) * len(parts)))
+
+
 def pairs(n: int, seed: int = 0) -> tuple[pl.DataFrame, np.ndarray]:
     """A query of one word and a title of four; the class is whether the title has the word."""
     rng = np.random.default_rng(seed)
@@ -93,6 +100,7 @@ def test_labels_that_texts_do_not_tell_are_not_learned(base: Path) -> None:
     assert fit.loss > fit.prior_loss - 0.02
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_training_is_reproducible_and_leaves_the_process_alone(base: Path) -> None:
     texts, y = pairs(60)
     torch.manual_seed(7)
@@ -100,6 +108,7 @@ def test_training_is_reproducible_and_leaves_the_process_alone(base: Path) -> No
     torch.manual_seed(7)
     first = head_of(base, texts, y, 2)
     assert torch.equal(torch.rand(3), expected)
+    assert first.head.tuned is not None
     again = head_of(base, texts, y, 2)
     np.testing.assert_array_equal(first.logits, again.logits)
     other = head_of(base, texts, y, 2, random_state=1)
@@ -130,23 +139,29 @@ def test_layers_that_are_not_trained_compute_as_for_the_encoder(base: Path) -> N
 def test_half_precision_trains_as_single_does_and_predicts_in_single(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts, y = topics(2_000)  # of 1,000 the scale of the tuned logits is nearly 0
-    fits = {}
+    texts, y = topics(800)
+    known = encoded(texts, TextEncoder(base, store=None, device="cpu"))
+    logits, loss = {}, {}
     for half in (True, False):
         monkeypatch.setattr("hybrid.head.tuned.multiplies_bfloat16", lambda device, half=half: half)
-        fits[half] = head_of(base, texts, y, 4)
-    assert fits[True].loss == pytest.approx(fits[False].loss, rel=0.2)
-    assert fits[True].loss < 0.8 * fits[True].prior_loss
-    # The other arithmetic changes the training, and nothing of what a trained head says.
-    assert not np.array_equal(fits[True].logits, fits[False].logits)
-    head, known = fits[True].head, encoded(topics(50, seed=1)[0], TextEncoder(base, store=None, device="cpu"))
-    there = FittedHead.restore(["text"], head.tensors(), "cpu")  # where there is no half precision
-    np.testing.assert_allclose(there.logits(known), head.logits(known), atol=1e-5)
+        folds = TunedFolds(known, ["text"], 1, y, None, 4, CPU)
+        folds.train(np.arange(600), 0)
+        logits[half] = folds.predict(np.arange(600, 800))
+        # The other arithmetic changes the training, and nothing of what a trained head says.
+        monkeypatch.setattr("hybrid.head.tuned.multiplies_bfloat16", lambda device: False)
+        there = folds.head().logits(known.rows(np.arange(600, 800)), CPU)
+        np.testing.assert_allclose(there, logits[half], atol=1e-5)
+        loss[half] = -log_softmax(logits[half].astype(np.float64), axis=1)[np.arange(200), y[600:]].mean()
+    assert not np.array_equal(logits[True], logits[False])
+    assert loss[True] == pytest.approx(loss[False], rel=0.2)
+    assert loss[True] < 0.93 * np.log(4)  # of random weights
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_an_equal_pair_has_equal_logits_in_any_company(base: Path) -> None:
     texts, y = pairs(200)
     fit = head_of(base, texts, y, 2)
+    assert fit.head.tuned is not None
     encoder = TextEncoder(base, store=None, device="cpu")
     alone = fit.head.logits(encoded(texts[:1], encoder))
     among = fit.head.logits(encoded(pl.concat([texts[5:50], texts[:1], texts[:1]]), encoder))
@@ -155,12 +170,17 @@ def test_an_equal_pair_has_equal_logits_in_any_company(base: Path) -> None:
 
 def test_a_sample_weight_counts(base: Path) -> None:
     texts, y = topics(400)
-    weight = np.where(y == 0, 20.0, 1.0)
-    heavy = head_of(base, texts, y, 4, weight=weight)
-    plain = head_of(base, texts, y, 4)
-    assert heavy.logits[:, 0].mean() > plain.logits[:, 0].mean()
+    known = encoded(texts, TextEncoder(base, store=None, device="cpu"))
+    of_first = []
+    for weight in (np.where(y == 0, 20.0, 1.0), None):
+        folds = TunedFolds(known, ["text"], 1, y, weight, 4, CPU)
+        folds.train(np.arange(300), 0)
+        logits = folds.predict(np.arange(300, 400))
+        of_first.append((logits[:, 0] - logits.mean(axis=1)).mean())
+    assert of_first[0] > of_first[1] + 1
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_rows_of_the_same_texts_and_class_train_as_one_of_their_weight(base: Path) -> None:
     texts, y = topics(60)
     texts, y = texts.vstack(texts[:1]), np.append(y, (y[0] + 1) % 4)  # a text of two classes
@@ -178,6 +198,7 @@ def test_rows_of_the_same_texts_and_class_train_as_one_of_their_weight(base: Pat
 # In a model
 
 
+@pytest.mark.usefixtures("few_steps")
 @pytest.mark.parametrize("make", [pairs, topics])
 def test_an_artifact_scores_as_the_model_did(base: Path, tmp_path: Path, make) -> None:
     frame, y = make(200)
@@ -193,11 +214,13 @@ def test_an_artifact_scores_as_the_model_did(base: Path, tmp_path: Path, make) -
     np.testing.assert_allclose(load(tmp_path / "artifact", device="cpu").predict_proba(frame), expected, atol=1e-6)
     head = model.builder_.head
     assert head is not None
+    assert head.tuned is not None
     copied: FittedHead = pickle.loads(pickle.dumps(head))
     known = model.builder_.encode(frame)
     np.testing.assert_allclose(copied.logits(known), head.logits(known), atol=1e-6)
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_texts_that_say_nothing_or_too_much(base: Path) -> None:
     frame, y = pairs(200)
     model = HybridClassifier(
@@ -207,6 +230,8 @@ def test_texts_that_say_nothing_or_too_much(base: Path) -> None:
         text_channels={"head": {"tuned_layers": 1, "folds": 2}},
         **TREES,
     ).fit(frame, y)
+    assert model.builder_.head is not None
+    assert model.builder_.head.tuned is not None
     odd = pl.DataFrame(
         {
             "query": ["", None, "   ", "word1 " * 2_000, "\U0001f45f", "word1"],
@@ -219,6 +244,7 @@ def test_texts_that_say_nothing_or_too_much(base: Path) -> None:
     np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_a_worker_s_plan_trains_the_same_head(base: Path, tmp_path: Path) -> None:
     frame, y = topics(150)
     model = HybridClassifier(
@@ -237,24 +263,6 @@ def test_a_worker_s_plan_trains_the_same_head(base: Path, tmp_path: Path) -> Non
     assert set(there.fitted.tuned.weights) == set(here.fitted.tuned.weights)
 
 
-def test_a_new_domain_goes_on_from_the_layers_of_the_old(base: Path) -> None:
-    frame, y = topics(2_000)
-    head = TextHead(tuned_layers=2, folds=2, words=0, wide=False)
-    options = {"encoder": str(base), "device": "cpu", "text_channels": {"head": head}}
-    model = HybridClassifier(text={"text": "text"}, **options, **TREES).fit(frame, y)
-    trained = model.builder_.head
-    assert trained is not None
-    new, truth = topics(60, seed=2)
-    known = model.builder_.encode(new)
-    folds = head_folds(truth, None, None, 2, 0)
-    cold, warm = (
-        fit_head(head, known, truth, n_classes=4, folds=folds, start=start) for start in (None, trained.tuned)
-    )
-    assert warm.loss < cold.loss
-    adapted = model.adapt(new, truth)
-    assert adapted.adaptation_.losses["new head"] < 2 * np.log(4)
-
-
 @pytest.fixture(scope="module")
 def other_shop(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved model of 2,000 texts whose head has two tuned layers."""
@@ -267,6 +275,22 @@ def other_shop(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def of_topics(base: Path, **head) -> HybridClassifier:
     channels = {"head": TextHead(folds=2, words=0, wide=False, **head)}
     return HybridClassifier(text={"text": "text"}, encoder=str(base), device="cpu", text_channels=channels, **TREES)
+
+
+def test_a_new_domain_goes_on_from_the_layers_of_the_old(other_shop: Path) -> None:
+    model = load(other_shop, device="cpu")
+    trained = model.builder_.head
+    assert trained is not None
+    new, truth = topics(60, seed=2)
+    known = model.builder_.encode(new)
+    folds = head_folds(truth, None, None, 2, 0)
+    head = TextHead(tuned_layers=2, folds=2, words=0, wide=False)
+    cold, warm = (
+        fit_head(head, known, truth, n_classes=4, folds=folds, start=start) for start in (None, trained.tuned)
+    )
+    assert warm.loss < cold.loss
+    adapted = model.adapt(new, truth)
+    assert adapted.adaptation_.losses["new head"] < 2 * np.log(4)
 
 
 def test_training_may_start_from_the_layers_of_a_saved_model(base: Path, other_shop: Path) -> None:
@@ -372,7 +396,7 @@ def test_a_loss_that_is_no_number_stops_the_training(base: Path) -> None:
     weight = np.ones(len(y))
     weight[3] = np.nan
     known = encoded(texts, TextEncoder(base, store=None, device="cpu"))
-    folds = TunedFolds(known, ["text"], 1, y, weight, 4, torch.device("cpu"))
+    folds = TunedFolds(known, ["text"], 1, y, weight, 4, CPU)
     with pytest.raises(TrainingError, match=r"loss of the text head is nan at step .* of epoch 1"):
         folds.train(np.arange(200), 0)
 
