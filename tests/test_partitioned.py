@@ -100,7 +100,7 @@ def real_log(rows: int) -> pl.DataFrame:
 
 
 def test_features_of_a_real_log_equal_those_in_memory(tmp_path):
-    log = real_log(200_000)
+    log = real_log(60_000)
     names = EventLog(user="household_id", item="product_id", event="event", timestamp="ts", values=["sales_value"])
     declared = BehaviorFeatures(
         names, ["user", "item", "store_id", ("user", "item")], ["7d", "all"],
@@ -109,7 +109,7 @@ def test_features_of_a_real_log_equal_those_in_memory(tmp_path):
     source = write(log, tmp_path / "log", "events", 3)
     steps: dict[str, list[tuple[int, int]]] = {}
     written = transform_parquet(
-        declared, source, source, tmp_path / "out", id_columns=["store_id", "ts"], partitions=7, batch_rows=30_000,
+        declared, source, source, tmp_path / "out", id_columns=["store_id", "ts"], partitions=7, batch_rows=9_000,
         progress=lambda step, done, total: steps.setdefault(step, []).append((done, total)),
     )  # fmt: skip
     expected = declared.fit(log).transform(log)
