@@ -25,6 +25,7 @@ from hybrid.errors import ArtifactError, EncoderError, ParameterError
 from hybrid.head import FittedHead, HeadFit, fit_head
 from hybrid.head.folds import head_folds
 from hybrid.head.tuned import TunedFolds, TunedNetwork
+from hybrid.randomness import own_randomness
 from tuning import tune
 from tuning.plan import Plan
 from tuning.plan_folder import open_plan, write_plan
@@ -134,6 +135,38 @@ def test_layers_that_are_not_trained_compute_as_for_the_encoder(base: Path) -> N
     assert not parts["embeddings.dropout"].training
     assert parts["encoder.layer.1.output.dropout"].training
     assert not any(part.training for part in network.eval().modules())
+
+
+@pytest.mark.usefixtures("few_steps")
+def test_a_training_hides_some_words_and_a_prediction_none(tmp_path: Path) -> None:
+    texts, y = pairs(64)
+    known = encoded(texts, TextEncoder(tiny_bert(tmp_path, WORDS, mask=True), store=None, device="cpu"))
+    network = TunedNetwork(known, ["query", "title"], 1, 2, CPU, token_masking=0.3)
+    read = []
+    network.transformer.register_forward_pre_hook(
+        lambda _, args, kwargs: read.append(kwargs["input_ids"].numpy()), with_kwargs=True
+    )
+    sides = [texts[role].to_list() for role in texts.columns]
+    with own_randomness(0):
+        network.train()(sides)
+        network(sides)
+    network.eval()(sides)
+    first, second, whole = read
+    mask, words = 4 + len(WORDS), whole >= 4
+    assert not (whole == mask).any()
+    assert (first[words] == mask).mean() == pytest.approx(0.3, abs=0.08)
+    for hidden in (first, second):
+        np.testing.assert_array_equal(hidden[hidden != mask], whole[hidden != mask])
+        assert words[hidden == mask].all()
+    assert (first != second).any()
+
+    fits = []
+    for share in (0.0, 0.3, 0.3):
+        folds = TunedFolds(known, texts.columns, 1, y, None, 2, CPU, token_masking=share)
+        folds.train(np.arange(64), 0)
+        fits.append(folds.predict(np.arange(64)))
+    np.testing.assert_array_equal(fits[1], fits[2])
+    assert not np.allclose(fits[0], fits[1])
 
 
 def test_half_precision_trains_as_single_does_and_predicts_in_single(
@@ -350,6 +383,20 @@ def test_a_start_that_does_not_fit(base: Path, other_shop: Path, tmp_path: Path)
 def test_a_start_needs_a_folder_and_layers(options) -> None:
     with pytest.raises(ParameterError, match="must be the folder of a saved model, and needs tuned_layers"):
         TextHead(**options)
+
+
+@pytest.mark.parametrize("options", [{"token_masking": 0.1}, {"token_masking": 0.6, "tuned_layers": 1}])
+def test_a_share_of_hidden_words_is_no_more_than_half_and_needs_layers(options) -> None:
+    with pytest.raises(
+        ParameterError, match=r"token_masking=.* of a text head must lie in \[0, 0\.5\], and needs tuned_layers"
+    ):
+        TextHead(**options)
+
+
+def test_words_are_hidden_behind_a_mask_token(base: Path) -> None:
+    texts, y = topics(60)
+    with pytest.raises(ParameterError, match=r"token_masking needs a tokenizer with a mask token, and .* has none"):
+        of_topics(base, tuned_layers=1, token_masking=0.1).fit(texts, y)
 
 
 def test_an_object_has_no_layers() -> None:

@@ -14,9 +14,9 @@ from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 
-def tiny_bert(folder: Path, words: Sequence[str]) -> Path:
-    """The folder of a model that knows these words."""
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words]
+def tiny_bert(folder: Path, words: Sequence[str], mask: bool = False) -> Path:
+    """The folder of a model that knows these words, and with ``mask`` a mask token."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words, *(["[MASK]"] if mask else [])]
     tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
     tokenizer.post_processor = TemplateProcessing(
@@ -25,6 +25,8 @@ def tiny_bert(folder: Path, words: Sequence[str]) -> Path:
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     special = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    if mask:
+        special["mask_token"] = "[MASK]"
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(words),

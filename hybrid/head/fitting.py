@@ -108,7 +108,15 @@ def fit_head(
     tuned = None
     if declared.tuned_layers:
         tuned = TunedFolds(
-            encoded, roles, declared.tuned_layers, codes, weight, n_classes, inputs.device, start_weights
+            encoded,
+            roles,
+            declared.tuned_layers,
+            codes,
+            weight,
+            n_classes,
+            inputs.device,
+            start_weights,
+            declared.token_masking,
         )
     watched: list[_HeldOut] = []
     linears: list[WideModel] = []

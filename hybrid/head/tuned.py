@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hybrid.device import multiplies_bfloat16
 from hybrid.encoded_texts import EncodedTexts
+from hybrid.errors import ParameterError
 from hybrid.head.training import batch_loss, require_finite
 from hybrid.randomness import own_randomness
 
@@ -47,17 +48,25 @@ class TunedNetwork(nn.Module):
         Of the transformer, the upper ones, that are trained. Embeddings are not.
     n_classes : int
     device : torch.device
+    token_masking : float, default 0.0
+        Share of tokens that each step of a training hides.
 
     Raises
     ------
     EncoderError
         The encoder is an object, which has no layers.
     ParameterError
-        The model has fewer layers, or is no transformer.
+        The model has fewer layers, is no transformer, or has no mask token to hide others with.
     """
 
     def __init__(
-        self, encoded: EncodedTexts, roles: Sequence[str], n_layers: int, n_classes: int, device: torch.device
+        self,
+        encoded: EncodedTexts,
+        roles: Sequence[str],
+        n_layers: int,
+        n_classes: int,
+        device: torch.device,
+        token_masking: float = 0.0,
     ) -> None:
         super().__init__()
         self._half = multiplies_bfloat16(device)
@@ -80,6 +89,9 @@ class TunedNetwork(nn.Module):
         self.roles = tuple(roles)
         self._prompts = [encoded.encoder.prompt(role) for role in roles]
         self._tokenizer = model.tokenizer
+        self.token_masking = token_masking
+        if token_masking and self._tokenizer.mask_token_id is None:
+            raise ParameterError(f"token_masking needs a tokenizer with a mask token, and {encoded.encoder} has none")
         self._tokens = min(_TOKENS, model.max_seq_length or _TOKENS)
         self._lock = threading.Lock()  # a fast tokenizer refuses a second thread
 
@@ -120,6 +132,8 @@ class TunedNetwork(nn.Module):
             [[-1 if side is None else side for side in read.sequence_ids(i)] for i in range(len(said[0]))]
         )
         sides = sides.to(self.device)
+        if self.training and self.token_masking:
+            read["input_ids"] = self._masked(read["input_ids"])
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training and self._half):
             read = {name: tensor.to(self.device) for name, tensor in read.items()}
             states = self.transformer(**read).last_hidden_state.float()
@@ -130,6 +144,12 @@ class TunedNetwork(nn.Module):
         x = torch.cat(means, dim=1) * self.width**0.5
         logits: Tensor = self.out(nn.functional.dropout(x, _DROPOUT, self.training))
         return logits
+
+    def _masked(self, tokens: Tensor) -> Tensor:
+        """Tokens, some of which are hidden; never those that mark the ends of a text."""
+        special = torch.isin(tokens, torch.tensor(self._tokenizer.all_special_ids))
+        hidden = (torch.rand(tokens.shape) < self.token_masking) & ~special
+        return tokens.masked_fill(hidden, self._tokenizer.mask_token_id)
 
     @torch.no_grad()
     def predict(self, texts: Mapping[str, pl.Series]) -> np.ndarray:
@@ -215,6 +235,7 @@ class TunedFolds:
     start : mapping of str to torch.Tensor, optional
         Weights of the same layers, which each training starts from in place of the encoder's. Without those of the linear layer, that is
         new.
+    token_masking : float, default 0.0
     """
 
     def __init__(
@@ -227,8 +248,9 @@ class TunedFolds:
         n_classes: int,
         device: torch.device,
         start: Mapping[str, Tensor] | None = None,
+        token_masking: float = 0.0,
     ) -> None:
-        self._network = TunedNetwork(encoded, roles, n_layers, n_classes, device)
+        self._network = TunedNetwork(encoded, roles, n_layers, n_classes, device, token_masking)
         of_encoder = {name: tensor.detach().clone() for name, tensor in self._network.trained.items()}
         self._start = {**of_encoder, **(start or {})}
         self._is_new = not any(map(_is_out, start or {}))
@@ -250,6 +272,7 @@ class TunedFolds:
         lengths = _lengths(texts)
         steps_an_epoch = -(-len(codes) // _BATCH_ROWS)
         epochs = int(np.clip(round(_SEEN_ROWS / len(codes)), _FEWEST_EPOCHS, _MOST_EPOCHS))
+        epochs = round(epochs / (1 - network.token_masking))  # as many tokens are seen
         if self._is_new:
             epochs = max(epochs, -(-_FEWEST_STEPS // steps_an_epoch))
         rng = np.random.default_rng(random_state)
