@@ -379,6 +379,17 @@ def test_a_start_that_does_not_fit(base: Path, other_shop: Path, tmp_path: Path)
         fit(tmp_path / "cut")
 
 
+def test_a_study_refuses_layers_that_cannot_be_tuned_before_its_first_trial(base: Path, other_shop: Path) -> None:
+    texts, y = topics(60)
+    for head, wrong in (
+        ({"tuned_layers": 1, "start": other_shop}, "that model has 2 tuned layers"),
+        ({"tuned_layers": 3}, "the model has 2 layers"),
+        ({"tuned_layers": 1, "token_masking": 0.1}, "needs a tokenizer with a mask token"),
+    ):
+        with pytest.raises(ParameterError, match=wrong):
+            tune(of_topics(base, **head), texts, y, cv="stratified", folds=2, n_trials=1, space={"max_depth": (2, 3)})
+
+
 @pytest.mark.parametrize("options", [{"start": "folder"}, {"start": 3, "tuned_layers": 1}])
 def test_a_start_needs_a_folder_and_layers(options) -> None:
     with pytest.raises(ParameterError, match="must be the folder of a saved model, and needs tuned_layers"):

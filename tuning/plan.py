@@ -20,7 +20,7 @@ from hybrid.builder import Progress, behavior_matrix
 from hybrid.channels import TextChannels
 from hybrid.coordinates import Projection, coordinate_columns
 from hybrid.encoded_texts import EncodedTexts
-from hybrid.head import FittedHead, fit_head
+from hybrid.head import FittedHead, fit_head, require_tunable
 from hybrid.head.choice import with_head
 from hybrid.head.folds import head_folds
 from hybrid.label_columns import held_apart
@@ -133,6 +133,9 @@ class Plan:
             channels["coordinates"] = Coordinates(n=0, by_role=space.most_coordinates(task.model), reduction=first)
         widest = unfitted_copy(task.model, text_channels=channels, without=())
         builder = widest.builder()
+        head = builder.evidence.channels.head
+        if head is not None and builder.encoder is not None:
+            require_tunable(head, builder.encoder, list(task.model.text or {}))  # else each trial would fail by itself
         encoded = builder.encode(task.examples, progress)
         parts = [builder.fit(task.examples, encoded, task.events)]
         parts += _other_coordinates(encoded, builder.evidence.channels.coordinates, reductions)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+import torch
 
 from hybrid.encoded_texts import EncodedTexts
+from hybrid.encoder import TextEncoder
 from hybrid.head.fitted import FittedHead, centred, margins, sides
 from hybrid.head.network import HeadInputs, HeadNetwork
 from hybrid.head.text_head import TextHead
 from hybrid.head.training import Schedule, scaled_loss, tempered_loss, train
-from hybrid.head.tuned import TunedFolds, TunedHead
+from hybrid.head.tuned import TunedFolds, TunedHead, TunedNetwork
 from hybrid.head.wide import WideModel, WideRows, fit_wide
 from hybrid.head.words import NGrams, WordVectors, of_distinct, sample
 
@@ -86,12 +88,7 @@ def fit_head(
     """
     roles = declared.read(list(encoded.texts))
     declared = declared.sized(len(roles))
-    start_weights = None if start is None else start.weights
-    if declared.start is not None and start is None:
-        from hybrid.artifact import read_tuned  # which reads and writes heads, so it imports this package
-
-        assert encoded.encoder is not None
-        start_weights = read_tuned(declared.start, encoded.encoder, declared.tuned_layers).layers()
+    start_weights = _start_weights(declared, encoded.encoder) if start is None else start.weights
     hidden, dropout = declared.hidden, declared.dropout
     assert hidden is not None
     assert dropout is not None
@@ -170,6 +167,26 @@ def fit_head(
         margins(logits).mean(axis=0),
     )
     return HeadFit(head, logits, loss, prior_loss(codes, weight, n_classes), epochs)
+
+
+def require_tunable(declared: TextHead, encoder: TextEncoder, roles: Sequence[str]) -> None:
+    """Raise what ``fit_head`` would for layers that cannot be tuned as declared, before anything is encoded or trained."""
+    if declared.tuned_layers:
+        _start_weights(declared, encoder)
+        nothing = EncodedTexts({}, {}, encoder)
+        TunedNetwork(
+            nothing, declared.read(roles), declared.tuned_layers, 2, torch.device("cpu"), declared.token_masking
+        )
+
+
+def _start_weights(declared: TextHead, encoder: TextEncoder | None) -> Mapping[str, torch.Tensor] | None:
+    """The layers that a head is declared to start from."""
+    if declared.start is None:
+        return None
+    from hybrid.artifact import read_tuned  # which reads and writes heads, so it imports this package
+
+    assert encoder is not None
+    return read_tuned(declared.start, encoder, declared.tuned_layers).layers()
 
 
 def prior_loss(codes: np.ndarray, weight: np.ndarray | None, n_classes: int) -> float:
