@@ -59,8 +59,8 @@ def resolve_device(device: str) -> str:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device has units that multiply matrices of bfloat16: AMX in a CPU, tensor cores from Ampere on in a GPU."""
+    """Whether the device has units that multiply bfloat16: AVX-512 BF16 or AMX in a CPU, tensor cores from Ampere on in a GPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10 does not tell
-    return bool(capabilities.get("amx_bf16", False))
+    return any(capabilities.get(unit, False) for unit in ("avx512_bf16", "amx_bf16"))

@@ -20,6 +20,7 @@ from tokenizers.models import WordLevel
 
 from hybrid import HybridClassifier, TextEncoder, TextHead, TrainingError, load
 from hybrid.artifact import read_tuned
+from hybrid.device import multiplies_bfloat16
 from hybrid.encoded_texts import EncodedTexts
 from hybrid.errors import ArtifactError, EncoderError, ParameterError
 from hybrid.head import FittedHead, HeadFit, fit_head
@@ -188,6 +189,14 @@ def test_half_precision_trains_as_single_does_and_predicts_in_single(
     assert not np.array_equal(logits[True], logits[False])
     assert loss[True] == pytest.approx(loss[False], rel=0.2)
     assert loss[True] < 0.93 * np.log(4)  # of random weights
+
+
+@pytest.mark.parametrize("unit", ["avx512_bf16", "amx_bf16"])
+def test_a_cpu_multiplies_bfloat16_where_it_has_a_unit_for_it(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for has in (True, False):
+        found = {"avx512_f": True, unit: has}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: found, raising=False)
+        assert multiplies_bfloat16(CPU) is has
 
 
 @pytest.mark.usefixtures("few_steps")
