@@ -405,6 +405,35 @@ def test_a_start_needs_a_folder_and_layers(options) -> None:
         TextHead(**options)
 
 
+def test_epochs_are_as_many_as_named(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, y = topics(64)
+    steps = []
+    monkeypatch.setattr("hybrid.head.tuned.require_finite", lambda loss, step, epoch, *rest: steps.append(epoch))
+    known = encoded(texts, TextEncoder(base, store=None, device="cpu"))
+    for epochs in (2, None):
+        declared = TextHead(tuned_layers=1, tuned_epochs=epochs, words=0, wide=False, folds=2)
+        fit_head(declared, known, y, n_classes=4, folds=head_folds(y, None, None, 2, 0))
+        assert len(steps) == (
+            2 * 2 if epochs else 2 * 200
+        )  # of one batch, two folds; without a number 200 steps at least
+        steps.clear()
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        ({"tuned_epochs": 3}, "tuned_epochs=3 of a text head needs tuned_layers"),
+        (
+            {"tuned_epochs": 0, "tuned_layers": 1},
+            "tuned_epochs of a text head must be a whole number of at least 1, not 0",
+        ),
+    ],
+)
+def test_a_number_of_epochs_is_one_at_least_and_needs_layers(options, wrong: str) -> None:
+    with pytest.raises(ParameterError, match=wrong):
+        TextHead(**options)
+
+
 @pytest.mark.parametrize("options", [{"token_masking": 0.1}, {"token_masking": 0.6, "tuned_layers": 1}])
 def test_a_share_of_hidden_words_is_no_more_than_half_and_needs_layers(options) -> None:
     with pytest.raises(

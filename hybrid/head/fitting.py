@@ -114,6 +114,7 @@ def fit_head(
             inputs.device,
             start_weights,
             declared.token_masking,
+            declared.tuned_epochs,
         )
     watched: list[_HeldOut] = []
     linears: list[WideModel] = []

@@ -46,6 +46,9 @@ class TextHead:
     token_masking : float in [0, 0.5], default 0.0
         Share of tokens that the encoder's mask token replaces in each step of the training of tuned layers, others each time (X. Xu et al.,
         "Token masking improves transformer-based text classification", 2025); the training is longer by as much.
+    tuned_epochs : int, optional
+        Passes of that training over its rows. Default 3, of more than 20,000 rows fewer, of few more, and with hidden tokens as many more
+        as let it see as many.
     folds : int, default 5
         Of the out-of-fold logits.
     max_rows : int, default 100,000
@@ -62,6 +65,7 @@ class TextHead:
     tuned_layers: int = 0
     start: str | os.PathLike[str] | None = None
     token_masking: float = 0.0
+    tuned_epochs: int | None = None
     folds: int = 5
     max_rows: int = 100_000
 
@@ -70,9 +74,10 @@ class TextHead:
             object.__setattr__(self, "roles", tuple(self.roles))
             if isinstance(self.roles, str) or not 1 <= len(self.roles) <= 2 or len(set(self.roles)) < len(self.roles):
                 raise ParameterError(f"roles of a text head must be a list of one or two roles, not {self.roles!r}")
-        for name, least in (("hidden", 0), ("words", 0), ("tuned_layers", 0), ("folds", 2), ("max_rows", 100)):
+        least_of = {"hidden": 0, "words": 0, "tuned_layers": 0, "tuned_epochs": 1, "folds": 2, "max_rows": 100}
+        for name, least in least_of.items():
             value = getattr(self, name)
-            if name in ("hidden", "words") and value is None:
+            if name in ("hidden", "words", "tuned_epochs") and value is None:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ParameterError(f"{name} of a text head must be a whole number of at least {least}, not {value!r}")
@@ -86,6 +91,8 @@ class TextHead:
             raise ParameterError(
                 f"token_masking={self.token_masking!r} of a text head must lie in [0, 0.5], and needs tuned_layers"
             )
+        if self.tuned_epochs and not self.tuned_layers:
+            raise ParameterError(f"tuned_epochs={self.tuned_epochs} of a text head needs tuned_layers")
         if self.wide is not None and not isinstance(self.wide, bool):
             raise ParameterError(f"wide of a text head must be True, False or None, not {self.wide!r}")
         if self.dropout is not None and not 0 <= self.dropout < 1:

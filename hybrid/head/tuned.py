@@ -236,6 +236,8 @@ class TunedFolds:
         Weights of the same layers, which each training starts from in place of the encoder's. Without those of the linear layer, that is
         new.
     token_masking : float, default 0.0
+    epochs : int, optional
+        As ``tuned_epochs`` of a head.
     """
 
     def __init__(
@@ -249,6 +251,7 @@ class TunedFolds:
         device: torch.device,
         start: Mapping[str, Tensor] | None = None,
         token_masking: float = 0.0,
+        epochs: int | None = None,
     ) -> None:
         self._network = TunedNetwork(encoded, roles, n_layers, n_classes, device, token_masking)
         of_encoder = {name: tensor.detach().clone() for name, tensor in self._network.trained.items()}
@@ -257,6 +260,7 @@ class TunedFolds:
         self._sum = {name: torch.zeros_like(tensor) for name, tensor in of_encoder.items()}
         self._n_layers = n_layers
         self._n_folds = 0
+        self._epochs = epochs
         self._texts = {role: encoded.texts[role].fill_null("") for role in roles}
         self._codes = codes
         self._weight = weight
@@ -271,10 +275,7 @@ class TunedFolds:
         sides = [side.to_list() for side in texts]
         lengths = _lengths(texts)
         steps_an_epoch = -(-len(codes) // _BATCH_ROWS)
-        epochs = int(np.clip(round(_SEEN_ROWS / len(codes)), _FEWEST_EPOCHS, _MOST_EPOCHS))
-        epochs = round(epochs / (1 - network.token_masking))  # as many tokens are seen
-        if self._is_new:
-            epochs = max(epochs, -(-_FEWEST_STEPS // steps_an_epoch))
+        epochs = self._epochs or self._default_epochs(len(codes), steps_an_epoch)
         rng = np.random.default_rng(random_state)
         with own_randomness(random_state):
             network.set(self._start)
@@ -307,6 +308,11 @@ class TunedFolds:
         for name, tensor in trained.items():
             self._sum[name] += tensor.detach()
         self._n_folds += 1
+
+    def _default_epochs(self, n_rows: int, steps: int) -> int:
+        epochs = int(np.clip(round(_SEEN_ROWS / n_rows), _FEWEST_EPOCHS, _MOST_EPOCHS))
+        epochs = round(epochs / (1 - self._network.token_masking))  # as many tokens are seen
+        return max(epochs, -(-_FEWEST_STEPS // steps)) if self._is_new else epochs
 
     def _merged(self, rows: np.ndarray) -> tuple[pl.DataFrame, np.ndarray, np.ndarray]:
         """The texts of rows and their class codes, each combination once, and the weight of all rows of it."""
