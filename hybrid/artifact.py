@@ -232,6 +232,17 @@ def read_tuned(folder: str | os.PathLike[str], encoder: TextEncoder, n_layers: i
     return tuned
 
 
+def head_digest(folder: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a saved model's head as its manifest states it; empty where it has none.
+
+    Raises
+    ------
+    ArtifactError
+        The folder is no artifact.
+    """
+    return str(_read_manifest(Path(folder))["files"].get("head.safetensors", ""))
+
+
 def _verify(folder: Path, name: str, digest: str) -> None:
     if not (folder / name).is_file():
         raise ArtifactError(f"{folder} lacks {name}; copy or save the artifact again")

@@ -27,7 +27,7 @@ from hybrid.head import FittedHead, HeadFit, fit_head
 from hybrid.head.folds import head_folds
 from hybrid.head.tuned import TunedFolds, TunedNetwork
 from hybrid.randomness import own_randomness
-from tuning import tune
+from tuning import StudyError, tune
 from tuning.plan import Plan
 from tuning.plan_folder import open_plan, write_plan
 
@@ -397,6 +397,21 @@ def test_a_study_refuses_layers_that_cannot_be_tuned_before_its_first_trial(base
     ):
         with pytest.raises(ParameterError, match=wrong):
             tune(of_topics(base, **head), texts, y, cv="stratified", folds=2, n_trials=1, space={"max_depth": (2, 3)})
+
+
+@pytest.mark.usefixtures("few_steps")
+def test_a_study_does_not_go_on_from_a_start_that_was_replaced(base: Path, tmp_path: Path) -> None:
+    texts, y = topics(60)
+    start, study = tmp_path / "shop", {"storage": f"sqlite:///{tmp_path}/study.db", "study_name": "shop"}
+    options = {"cv": "stratified", "folds": 2, "n_trials": 1, "space": {"max_depth": (2, 3)}, **study}
+    of_topics(base, tuned_layers=1).fit(texts, y).save(start)
+    model = of_topics(base, tuned_layers=1, start=start)
+    tune(model, texts, y, **options)
+    tune(model, texts, y, **{**options, "n_trials": 2})
+    shutil.rmtree(start)
+    of_topics(base, tuned_layers=1).fit(texts, y[::-1]).save(start)
+    with pytest.raises(StudyError, match="this differs: the model that the text head starts from"):
+        tune(model, texts, y, **options)
 
 
 @pytest.mark.parametrize("options", [{"start": "folder"}, {"start": 3, "tuned_layers": 1}])

@@ -24,6 +24,7 @@ from tuning.errors import StudyError
 from tuning.lost import HEARTBEAT_SECONDS, SILENT_SECONDS, put_back
 
 FINGERPRINT = "fingerprint"
+HEAD_START = "model that the text head starts from"
 _LOCKED_SECONDS = 30
 """How long SQLite waits for another process's transaction."""
 
@@ -211,6 +212,6 @@ def _differences(made_with: Mapping[str, str], given: Mapping[str, str]) -> list
         before, now = made_with.get(name), given.get(name)
         if before == now:
             continue
-        hashes = name in ("examples", "labels", "events", "folds", "holdout")
+        hashes = name in ("examples", "labels", "events", "folds", "holdout", HEAD_START)
         words.append(f"the {name}" if hashes else f"{name} was {before or 'absent'}, is {now or 'absent'}")
     return words

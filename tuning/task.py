@@ -16,6 +16,7 @@ from features.event_log import microseconds
 from features.frames import Frame, closest, require_columns, to_polars
 from features.timeline import MICROSECONDS
 from hybrid import HybridClassifier, TextEncoder
+from hybrid.artifact import head_digest
 from hybrid.errors import ParameterError
 from hybrid.labels import as_labels, encode
 from hybrid.languages import speaking
@@ -34,6 +35,7 @@ from tuning.folds import (
 )
 from tuning.holdout import hold_back
 from tuning.space import MORE, TREES, SearchSpace, groups
+from tuning.storage import HEAD_START
 
 _HASHED_ROWS = 65_536
 _TUNED = {*TREES, *MORE, "booster", "head", "without"}
@@ -287,6 +289,8 @@ class Task:
             parameters["behavior"] = self.model.behavior.get_params(deep=False)
         if statistics is not None:
             parameters["label_statistics"] = statistics.get_params(deep=False)
+        head = builder.evidence.channels.head
+        start = {} if head is None or head.start is None else {HEAD_START: head_digest(head.start)}
         stays = sorted(set(parameters) - (_TUNED & {*space, "without"}) - _WITHOUT_EFFECT)
         return {
             "examples": _digest(self.examples.select(columns)),
@@ -298,6 +302,7 @@ class Task:
             "holdout": ""
             if self.holdout is None
             else _digest(self.holdout.examples.select(builder.required_columns())),
+            **start,  # another model may be saved there before a study goes on
             "metric": self.metric.name,
             **{f"model's {name}": _written(parameters[name]) for name in stays},
             **{f"space of {name!r}": value for name, value in values.items()},
