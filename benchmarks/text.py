@@ -28,7 +28,7 @@ import polars as pl
 from scipy.sparse import hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import cohen_kappa_score
+from sklearn.metrics import cohen_kappa_score, log_loss
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 
 from hybrid import Coordinates, HybridClassifier, TextEncoder, TextHead
@@ -252,14 +252,17 @@ def search(folder: Path) -> None:
         rank = pl.col("score").rank("ordinal", descending=True).over("search")
         ranked = test.with_columns(score=pl.Series(score)).select("search", "label", rank=rank)
         gain = ranked.filter(label=1).filter(pl.col("rank") <= 5).select((1 / pl.col("rank")).sum()).item()
-        return f"MAP@5 {gain / test['search'].n_unique():.4f}"
+        loss = log_loss(test["label"].to_numpy(), score.astype(np.float64))
+        return f"MAP@5 {gain / test['search'].n_unique():.4f}, log loss {loss:.4f}"
 
     settings = {"booster": "lightgbm", "min_child_weight": 5, "colsample": 0.5, "reg_lambda": 5, "n_estimators": 1000}
     compare(
         {
             "hybrid": hybrid(text, **settings),
             TUNED: hybrid(text, **settings, head="feature", **TUNED_HEAD),
+            QUICK: hybrid(text, **settings, **quick("feature")),
             "hybrid without head": hybrid(text, **settings, head=None),
+            "trees on raw coordinates": hybrid(text, **settings, **RAW),
         },
         judge,
     )
