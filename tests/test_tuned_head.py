@@ -425,12 +425,13 @@ def test_epochs_are_as_many_as_named(base: Path, monkeypatch: pytest.MonkeyPatch
     steps = []
     monkeypatch.setattr("hybrid.head.tuned.require_finite", lambda loss, step, epoch, *rest: steps.append(epoch))
     known = encoded(texts, TextEncoder(base, store=None, device="cpu"))
-    for epochs in (2, None):
+    for epochs, steps_of_a_fold in (
+        (2, 2),
+        (None, 200),
+    ):  # an epoch is one batch; without a number there are 200 at least
         declared = TextHead(tuned_layers=1, tuned_epochs=epochs, words=0, wide=False, folds=2)
         fit_head(declared, known, y, n_classes=4, folds=head_folds(y, None, None, 2, 0))
-        assert len(steps) == (
-            2 * 2 if epochs else 2 * 200
-        )  # of one batch, two folds; without a number 200 steps at least
+        assert len(steps) == 2 * steps_of_a_fold
         steps.clear()
 
 
