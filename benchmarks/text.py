@@ -1,7 +1,7 @@
 """Text as evidence: the hybrid with its head against what one would take instead, on real data, in one run.
 
     python benchmarks/text.py FOLDER [NAME ...] [--only MODEL]... [--encoder MODEL] [--layers N] [--masking SHARE]
-        [--epochs N] [--folds N] [--start MODEL]
+        [--epochs N] [--embeddings] [--folds N] [--start MODEL]
 
 FOLDER holds the files of the data sets that benchmarks/README.md names. NAME: clinc, relevance, relevance_by_query, search_relevance,
 search, titles, zh_pairs, zh_reviews; all of them by default. Each prints a row for each model: the metric, and the seconds of fitting with
@@ -10,7 +10,8 @@ nothing else of texts. "hybrid, quick" names the way of the head, which saves th
 "hybrid, tuned layers" takes from a quarter of an hour to hours on two cores and runs only where --only names it, which stands before each
 of the models that are to run; --layers of the encoder (default 6, all of all-MiniLM-L6-v2) are trained in --folds (default 5), from those
 of a saved model where --start names one (examples/other_shop.py), for --epochs (default as of `TextHead`) with --masking of the tokens
-hidden (default 0). --encoder is a name or a folder in place of all-MiniLM-L6-v2, and of the universal sentence encoder for Chinese.
+hidden (default 0), and with --embeddings those of tokens are trained, too. --encoder is a name or a folder in place of
+all-MiniLM-L6-v2, and of the universal sentence encoder for Chinese.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ TUNED_HEAD = {
             start=option("--start") or None,
             token_masking=float(option("--masking") or TextHead.token_masking),
             tuned_epochs=int(option("--epochs") or 0) or None,
+            tuned_embeddings="--embeddings" in sys.argv,
             folds=int(option("--folds") or TextHead.folds),
             max_rows=1_000_000,  # of the search log few are distinct
         )

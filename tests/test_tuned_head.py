@@ -25,7 +25,7 @@ from hybrid.encoded_texts import EncodedTexts
 from hybrid.errors import ArtifactError, EncoderError, ParameterError
 from hybrid.head import FittedHead, HeadFit, fit_head
 from hybrid.head.folds import head_folds
-from hybrid.head.tuned import TunedFolds, TunedNetwork
+from hybrid.head.tuned import TunedFolds, TunedHead, TunedNetwork
 from hybrid.randomness import own_randomness
 from tuning import StudyError, tune
 from tuning.plan import Plan
@@ -363,6 +363,67 @@ def test_a_saved_model_does_not_need_the_one_that_it_started_from(base: Path, ot
     np.testing.assert_allclose(loaded.predict_proba(frame), model.predict_proba(frame), atol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def blurred(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder to which all words are the same."""
+    model = SentenceTransformer(str(base), device="cpu")
+    with torch.no_grad():
+        known = model[0].auto_model.embeddings.word_embeddings.weight
+        known[4:] = known[4].clone()
+    folder = tmp_path_factory.mktemp("blurred") / "model"
+    model.save(str(folder), create_model_card=False)
+    return folder
+
+
+def test_tuned_embeddings_tell_words_apart_that_the_encoder_cannot(blurred: Path) -> None:
+    texts, y = topics(600)
+    for embeddings in (False, True):
+        head = TextHead(tuned_layers=2, tuned_embeddings=embeddings, words=0, wide=False, folds=2)
+        known = encoded(texts, TextEncoder(blurred, store=None, device="cpu"))
+        fit = fit_head(head, known, y, n_classes=4, folds=head_folds(y, None, None, 2, 0))
+        assert (fit.loss < 0.9 * fit.prior_loss) == embeddings
+
+
+def test_embeddings_of_words_that_occur_twice_stay_as_they_are(base: Path) -> None:
+    texts = pl.DataFrame({"text": ["word0 word1", "word0 word2", "word1 word0 word3"] * 20})
+    known, y = encoded(texts, TextEncoder(base, store=None, device="cpu")), np.arange(60) % 2
+    folds = TunedFolds(known, ["text"], 1, y, None, 2, CPU, epochs=1, embeddings=True)
+    folds.train(np.arange(60), 0)
+    head = folds.head()
+    assert head.tokens is not None
+    assert head.tokens.tolist() == [2, 3, 4]  # both ends of a text, and word0; a text that comes again counts once
+    (name,) = (name for name in head.weights if "embeddings" in name)
+    differences = head.weights[name]
+    assert differences.shape == (4, 32)
+    assert not differences[0].any()
+    assert differences[1:].any(dim=1).all()
+
+
+@pytest.mark.usefixtures("few_steps")
+def test_tuned_embeddings_are_saved_and_serve_as_a_start(base: Path, tmp_path: Path) -> None:
+    frame, y = topics(200)
+    model = of_topics(base, tuned_layers=1, tuned_embeddings=True).fit(frame, y)
+    model.save(tmp_path / "shop")
+    loaded = load(tmp_path / "shop", device="cpu")
+    np.testing.assert_allclose(loaded.predict_proba(frame), model.predict_proba(frame), atol=1e-6)
+    assert pickle.loads(pickle.dumps(model.builder_.head)).tuned.tokens is not None
+    with pytest.raises(
+        ParameterError, match="that model has tuned embeddings, so this head needs tuned_embeddings=True"
+    ):
+        of_topics(base, tuned_layers=1, start=tmp_path / "shop").fit(frame, y)
+    few = frame.filter(~pl.col("text").str.contains("word1"))  # word1, word10 and word11, which the start knows
+    known, codes = encoded(few, TextEncoder(base, store=None, device="cpu")), np.arange(few.height) % 4
+    start = read_tuned(tmp_path / "shop", TextEncoder(base, device="cpu"), 1).layers()
+    folds = TunedFolds(known, ["text"], 1, codes, None, 4, CPU, start, epochs=1, embeddings=True)
+    folds.train(np.arange(few.height), 0)
+    assert start.tokens is not None
+    assert torch.equal(folds.head().tokens, start.tokens)
+    (name,) = (name for name in start.weights if "embeddings" in name)
+    places = [start.tokens.tolist().index(4 + word) + 1 for word in (1, 10, 11)]
+    moved = folds.head().weights[name][places] - start.weights[name][places]
+    assert moved.abs().max() < 1e-4 < start.weights[name][places].abs().max()  # weight decay alone
+
+
 # What it refuses
 
 
@@ -458,6 +519,12 @@ def test_a_share_of_hidden_words_is_no_more_than_half_and_needs_layers(options) 
         TextHead(**options)
 
 
+@pytest.mark.parametrize("options", [{"tuned_embeddings": True}, {"tuned_embeddings": 3, "tuned_layers": 1}])
+def test_tuned_embeddings_need_layers(options) -> None:
+    with pytest.raises(ParameterError, match=r"tuned_embeddings=.* must be True or False, and needs tuned_layers"):
+        TextHead(**options)
+
+
 def test_words_are_hidden_behind_a_mask_token(base: Path) -> None:
     texts, y = topics(60)
     with pytest.raises(ParameterError, match=r"token_masking needs a tokenizer with a mask token, and .* has none"):
@@ -517,6 +584,6 @@ def test_a_weight_that_nobody_gave_is_not_blamed(base: Path) -> None:
     texts, y = topics(200)
     twice = np.repeat(np.arange(200), 2)
     known = encoded(texts[twice], TextEncoder(base, store=None, device="cpu"))
-    start = {"out.bias": torch.full((4,), torch.nan)}
+    start = TunedHead(["text"], 1, {"out.bias": torch.full((4,), torch.nan)})
     with pytest.raises(TrainingError, match="none is given"):
         TunedFolds(known, ["text"], 1, y[twice], None, 4, CPU, start).train(np.arange(400), 0)

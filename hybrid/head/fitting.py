@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 
 from hybrid.encoded_texts import EncodedTexts
 from hybrid.encoder import TextEncoder
+from hybrid.errors import ParameterError
 from hybrid.head.fitted import FittedHead, centred, margins, sides
 from hybrid.head.network import HeadInputs, HeadNetwork
 from hybrid.head.text_head import TextHead
@@ -88,7 +89,7 @@ def fit_head(
     """
     roles = declared.read(list(encoded.texts))
     declared = declared.sized(len(roles))
-    start_weights = _start_weights(declared, encoded.encoder) if start is None else start.weights
+    start = _declared_start(declared, encoded.encoder) if start is None else start
     hidden, dropout = declared.hidden, declared.dropout
     assert hidden is not None
     assert dropout is not None
@@ -112,9 +113,10 @@ def fit_head(
             weight,
             n_classes,
             inputs.device,
-            start_weights,
+            start,
             declared.token_masking,
             declared.tuned_epochs,
+            declared.tuned_embeddings,
         )
     watched: list[_HeldOut] = []
     linears: list[WideModel] = []
@@ -173,21 +175,28 @@ def fit_head(
 def require_tunable(declared: TextHead, encoder: TextEncoder, roles: Sequence[str]) -> None:
     """Raise what ``fit_head`` would for layers that cannot be tuned as declared, before anything is encoded or trained."""
     if declared.tuned_layers:
-        _start_weights(declared, encoder)
+        _declared_start(declared, encoder)
         nothing = EncodedTexts({}, {}, encoder)
-        TunedNetwork(
+        network = TunedNetwork(
             nothing, declared.read(roles), declared.tuned_layers, 2, torch.device("cpu"), declared.token_masking
         )
+        if declared.tuned_embeddings:
+            network.tune_embeddings(torch.arange(1))
 
 
-def _start_weights(declared: TextHead, encoder: TextEncoder | None) -> Mapping[str, torch.Tensor] | None:
+def _declared_start(declared: TextHead, encoder: TextEncoder | None) -> TunedHead | None:
     """The layers that a head is declared to start from."""
     if declared.start is None:
         return None
     from hybrid.artifact import read_tuned  # which reads and writes heads, so it imports this package
 
     assert encoder is not None
-    return read_tuned(declared.start, encoder, declared.tuned_layers).layers()
+    start = read_tuned(declared.start, encoder, declared.tuned_layers).layers()
+    if start.tokens is not None and not declared.tuned_embeddings:
+        raise ParameterError(
+            f"start={declared.start!r} of a text head: that model has tuned embeddings, so this head needs tuned_embeddings=True"
+        )
+    return start
 
 
 def prior_loss(codes: np.ndarray, weight: np.ndarray | None, n_classes: int) -> float:

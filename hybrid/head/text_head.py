@@ -49,6 +49,9 @@ class TextHead:
     tuned_epochs : int, optional
         Passes of that training over its rows. Default 3, of more than 20,000 rows fewer, of few more, and with hidden tokens as many more
         as let it see as many.
+    tuned_embeddings : bool, default False
+        Whether the embeddings of tokens that occur three times or more in the training texts are trained with the layers. It suits one text
+        whose single words decide.
     folds : int, default 5
         Of the out-of-fold logits.
     max_rows : int, default 100,000
@@ -66,6 +69,7 @@ class TextHead:
     start: str | os.PathLike[str] | None = None
     token_masking: float = 0.0
     tuned_epochs: int | None = None
+    tuned_embeddings: bool = False
     folds: int = 5
     max_rows: int = 100_000
 
@@ -93,6 +97,10 @@ class TextHead:
             )
         if self.tuned_epochs and not self.tuned_layers:
             raise ParameterError(f"tuned_epochs={self.tuned_epochs} of a text head needs tuned_layers")
+        if not isinstance(self.tuned_embeddings, bool) or (self.tuned_embeddings and not self.tuned_layers):
+            raise ParameterError(
+                f"tuned_embeddings={self.tuned_embeddings!r} of a text head must be True or False, and needs tuned_layers"
+            )
         if self.wide is not None and not isinstance(self.wide, bool):
             raise ParameterError(f"wide of a text head must be True, False or None, not {self.wide!r}")
         if self.dropout is not None and not 0 <= self.dropout < 1:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hybrid.device import multiplies_bfloat16
 from hybrid.encoded_texts import EncodedTexts
 from hybrid.errors import ParameterError
+from hybrid.head.token_embeddings import TunedEmbeddings
 from hybrid.head.training import batch_loss, require_finite
 from hybrid.randomness import own_randomness
 
@@ -30,6 +31,8 @@ _SEEN_ROWS = 60_000
 _FEWEST_EPOCHS, _MOST_EPOCHS = 1, 3
 _FEWEST_STEPS = 200
 _PREDICT_ROWS = 128
+_FEWEST_OCCURRENCES = 3  # of a token whose embedding is trained
+_TOKENIZED_TEXTS = 8_192
 # Dropout of attention takes a fifth of a step and keeps torch from its fused attention; the states have theirs.
 _NO_ATTENTION_DROPOUT = {"attention_probs_dropout_prob": 0.0, "attention_dropout": 0.0}
 
@@ -45,7 +48,7 @@ class TunedNetwork(nn.Module):
         Whose encoder's folder the transformer is loaded from, a copy of its own.
     roles : sequence of one or two roles
     n_layers : int
-        Of the transformer, the upper ones, that are trained. Embeddings are not.
+        Of the transformer, the upper ones, that are trained.
     n_classes : int
     device : torch.device
     token_masking : float, default 0.0
@@ -110,6 +113,33 @@ class TunedNetwork(nn.Module):
         super().train(mode)
         _rest(self.transformer)
         return self
+
+    @property
+    def embeddings(self) -> nn.Embedding:
+        """Those of tokens, as the encoder has them; ParameterError if it has no table of them."""
+        found = self.transformer.get_input_embeddings()
+        if not isinstance(found, nn.Embedding):
+            raise ParameterError(
+                f"tuned_embeddings needs a table of token embeddings, and the model has {type(found).__name__}"
+            )
+        return found
+
+    def tune_embeddings(self, tokens: Tensor) -> None:
+        """Train the embeddings of these tokens, too."""
+        self.transformer.set_input_embeddings(TunedEmbeddings(self.embeddings, tokens.to(self.device)))
+
+    def frequent_tokens(self, texts: Mapping[str, pl.Series]) -> Tensor:
+        """Tokens that occur three times or more in the distinct texts of all roles, ascending, and the mask token where some are hidden."""
+        counts = np.zeros(self.embeddings.num_embeddings, dtype=np.int64)
+        for role, prompt in zip(self.roles, self._prompts, strict=True):
+            distinct = (prompt + texts[role].fill_null("").unique()).to_list()
+            for start in range(0, len(distinct), _TOKENIZED_TEXTS):
+                part = distinct[start : start + _TOKENIZED_TEXTS]
+                read = self._tokenizer(part, truncation=True, max_length=self._tokens)["input_ids"]
+                counts += np.bincount(np.concatenate(read), minlength=len(counts))
+        if self.token_masking:
+            counts[self._tokenizer.mask_token_id] = _FEWEST_OCCURRENCES
+        return torch.from_numpy(np.flatnonzero(counts >= _FEWEST_OCCURRENCES))
 
     def start(self, prior: np.ndarray) -> None:
         """Small random weights of the linear layer, and a bias that gives each class its share."""
@@ -181,40 +211,49 @@ class TunedHead:
     n_layers : int
     weights : mapping of str to torch.Tensor
         The trained ones.
+    tokens : torch.Tensor of int64, optional
+        Those whose embeddings were trained.
     """
 
-    def __init__(self, roles: Sequence[str], n_layers: int, weights: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, roles: Sequence[str], n_layers: int, weights: Mapping[str, Tensor], tokens: Tensor | None = None
+    ) -> None:
         self.roles = tuple(roles)
         self.n_layers = n_layers
         self.weights = dict(weights)
+        self.tokens = tokens
         self._network: TunedNetwork | None = None
         self._loading = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"roles": self.roles, "n_layers": self.n_layers, "weights": self.weights}
+        return {"roles": self.roles, "n_layers": self.n_layers, "weights": self.weights, "tokens": self.tokens}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
-    def layers(self) -> dict[str, Tensor]:
-        """The weights without those of the linear layer, which is of the classes."""
-        return {name: weight for name, weight in self.weights.items() if not _is_out(name)}
+    def layers(self) -> TunedHead:
+        """Without the linear layer, which is of the classes."""
+        weights = {name: weight for name, weight in self.weights.items() if not _is_out(name)}
+        return TunedHead(self.roles, self.n_layers, weights, self.tokens)
 
     def tensors(self) -> dict[str, Tensor]:
         """The state, for an artifact."""
-        return {"n_layers": torch.tensor([self.n_layers]), **self.weights}
+        tokens = {} if self.tokens is None else {"tokens": self.tokens}
+        return {"n_layers": torch.tensor([self.n_layers]), **tokens, **self.weights}
 
     @classmethod
     def restore(cls, roles: Sequence[str], tensors: Mapping[str, Tensor]) -> TunedHead:
         """The inverse of ``tensors``."""
         weights = dict(tensors)
-        return cls(roles, int(weights.pop("n_layers")), weights)
+        return cls(roles, int(weights.pop("n_layers")), tokens=weights.pop("tokens", None), weights=weights)
 
     def logits(self, encoded: EncodedTexts, device: torch.device) -> np.ndarray:
         """Logits of rows, float32 of shape (n_rows, n_classes); the encoder's folder is loaded at the first call."""
         with self._loading:
             if self._network is None:
                 network = TunedNetwork(encoded, self.roles, self.n_layers, len(self.weights["out.bias"]), device)
+                if self.tokens is not None:
+                    network.tune_embeddings(self.tokens)
                 network.set(self.weights)
                 self._network = network
         return self._network.predict(encoded.texts)
@@ -232,12 +271,14 @@ class TunedFolds:
     weight : numpy.ndarray of shape (n_rows,) or None
     n_classes : int
     device : torch.device
-    start : mapping of str to torch.Tensor, optional
-        Weights of the same layers, which each training starts from in place of the encoder's. Without those of the linear layer, that is
+    start : TunedHead, optional
+        Of the same layers, whose weights each training starts from in place of the encoder's. Without those of the linear layer, that is
         new.
     token_masking : float, default 0.0
     epochs : int, optional
         As ``tuned_epochs`` of a head.
+    embeddings : bool, default False
+        As ``tuned_embeddings`` of a head.
     """
 
     def __init__(
@@ -249,14 +290,20 @@ class TunedFolds:
         weight: np.ndarray | None,
         n_classes: int,
         device: torch.device,
-        start: Mapping[str, Tensor] | None = None,
+        start: TunedHead | None = None,
         token_masking: float = 0.0,
         epochs: int | None = None,
+        embeddings: bool = False,
     ) -> None:
-        self._network = TunedNetwork(encoded, roles, n_layers, n_classes, device, token_masking)
-        of_encoder = {name: tensor.detach().clone() for name, tensor in self._network.trained.items()}
-        self._start = {**of_encoder, **(start or {})}
-        self._is_new = not any(map(_is_out, start or {}))
+        self._network = network = TunedNetwork(encoded, roles, n_layers, n_classes, device, token_masking)
+        self._tokens = network.frequent_tokens(encoded.texts) if embeddings else None
+        if self._tokens is not None:
+            if start is not None and start.tokens is not None:
+                self._tokens = torch.cat([self._tokens, start.tokens]).unique()
+            network.tune_embeddings(self._tokens)
+        of_encoder = {name: tensor.detach().clone() for name, tensor in network.trained.items()}
+        self._start = {**of_encoder, **({} if start is None else _spread(start, self._tokens))}
+        self._is_new = start is None or not any(map(_is_out, start.weights))
         self._sum = {name: torch.zeros_like(tensor) for name, tensor in of_encoder.items()}
         self._n_layers = n_layers
         self._n_folds = 0
@@ -329,7 +376,7 @@ class TunedFolds:
     def head(self) -> TunedHead:
         """The mean of all that were trained."""
         weights = {name: (total / self._n_folds).cpu() for name, total in self._sum.items()}
-        return TunedHead(self._network.roles, self._n_layers, weights)
+        return TunedHead(self._network.roles, self._n_layers, weights, self._tokens)
 
 
 def _batches(lengths: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -355,6 +402,17 @@ def _rest(module: nn.Module) -> None:
 
 def _is_out(name: str) -> bool:
     return name.startswith("out.")
+
+
+def _spread(start: TunedHead, tokens: Tensor | None) -> dict[str, Tensor]:
+    """The weights of a head, those of its tokens' embeddings at the places that these have among ``tokens``."""
+    if start.tokens is None or tokens is None:
+        return start.weights
+    places = torch.searchsorted(tokens, start.tokens)
+    return {
+        name: TunedEmbeddings.spread(weight, places, len(tokens)) if TunedEmbeddings.owns(name) else weight
+        for name, weight in start.weights.items()
+    }
 
 
 def _lengths(texts: pl.DataFrame) -> np.ndarray:
